@@ -1,0 +1,140 @@
+"""The one settings class: environment (`FRAMEWATCH_*`), then `framewatch.toml`, then defaults.
+
+Nothing else in framewatch reads the environment, except ingest resolving `${NAME}` in camera URLs.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from core.errors import SettingsError
+
+PREFIX = "FRAMEWATCH_"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the detector; auto takes the fastest that the device does in hardware."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class Settings(BaseSettings):
+    """Every setting of every service, with its default and its meaning."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, toml_file="framewatch.toml", extra="forbid", frozen=True
+    )
+
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis (6.2 or newer) or Valkey server that carries frames and Celery messages.",
+    )
+    database_url: str = Field(
+        "sqlite:///framewatch.db",
+        description="SQLAlchemy URL of the history: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME.",
+    )
+    model: str | None = Field(
+        None, description="Weights name or file for cameras that name none; unset takes the shipped default."
+    )
+    device: str = Field("auto", description="Where the detector runs: auto, cpu, cuda or cuda:N.")
+    precision: Precision = Field(Precision.AUTO, description="auto, fp32, bf16 or fp16.")
+    compile: bool = Field(
+        False, description="Compile the network with torch.compile: slower start, faster frames."
+    )
+    batch_size: int = Field(8, ge=1, le=512, description="Most frames in one batch through the detector.")
+    score_threshold: float | None = Field(
+        None, ge=0.0, le=1.0, description="Least score of a stored detection; unset takes the weights' own."
+    )
+    worker_concurrency: int = Field(
+        2, ge=1, le=64, description="Drains that one worker runs at once; they share one copy of the model."
+    )
+    decode_threads: int = Field(2, ge=1, le=64, description="JPEG decoding threads of one worker.")
+    batch_timeout_s: float = Field(
+        120.0,
+        gt=0,
+        description="A batch that takes longer makes its worker exit, so that another takes the frames.",
+    )
+    drain_slice_s: float = Field(
+        1.0,
+        gt=0,
+        description="How long a task holds the bell of its model before it lets Celery look around.",
+    )
+    claim_timeout_s: float = Field(
+        30.0, gt=0, description="Frames that a worker holds for longer are claimed by another."
+    )
+    max_deliveries: int = Field(3, ge=1, description="Tries of one frame before it goes to the dead letters.")
+    camera_max_frames: int = Field(128, ge=1, description="Most waiting frames of one camera.")
+    camera_max_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Most waiting bytes of one camera.")
+    queue_max_bytes: int = Field(
+        512 * 1024 * 1024, ge=1024, description="Most waiting bytes of all cameras together."
+    )
+    jpeg_quality: int = Field(85, ge=10, le=100, description="Quality of the JPEG pictures on the queue.")
+    open_timeout_s: float = Field(10.0, gt=0, description="How long a camera may take to answer.")
+    stall_timeout_s: float = Field(
+        5.0, gt=0, description="Silence after which a camera counts as lost and is opened anew."
+    )
+    reconnect_min_s: float = Field(
+        0.5, gt=0, description="First wait before a lost camera is opened anew; doubles with jitter."
+    )
+    reconnect_max_s: float = Field(
+        30.0, gt=0, description="Longest wait before a lost camera is opened anew."
+    )
+    ledger_flush_s: float = Field(
+        60.0, gt=0, description="How often the frame ledger is copied from Redis to SQL."
+    )
+    namespace: str = Field(
+        "framewatch",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        description="Prefix of every Redis key, so that several fleets can share a server.",
+    )
+    data_dir: Path = Field(
+        Path("framewatch-data"),
+        description="Folder for what demo, up and run keep: embedded Redis, clips, pictures.",
+    )
+    log_level: str = Field(
+        "INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR."
+    )
+    api_token: SecretStr | None = Field(
+        None, description="Token that the HTTP API asks for; needed when it listens beyond 127.0.0.1."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options of a command win over the environment, and that over `framewatch.toml`."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(**options: Any) -> Settings:
+    """Settings with the given options on top; None means "not given".
+
+    Raises SettingsError with one line that names the setting, what was expected and what was got.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"])
+        got = "" if first["type"] == "extra_forbidden" else f", got {first.get('input')!r}"
+        raise SettingsError(f"{PREFIX}{name.upper()}: {first['msg']}{got}") from error
+    except ValueError as error:  # broken TOML
+        raise SettingsError(f"framewatch.toml: {error}") from error
