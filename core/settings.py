@@ -19,6 +19,9 @@ from core.errors import SettingsError
 
 PREFIX = "FRAMEWATCH_"
 
+DEFAULT_MODEL = "resnet50_thin_fpn"
+"""The shipped weights; here and not only in models, because ingest names its queue by them without torch."""
+
 
 class Precision(StrEnum):
     """Arithmetic of the detector; auto takes the fastest that the device does in hardware."""
@@ -73,6 +76,11 @@ class Settings(BaseSettings):
     claim_timeout_s: float = Field(
         30.0, gt=0, description="Frames that a worker holds for longer are claimed by another."
     )
+    broker_lost_exit_s: float = Field(
+        120.0,
+        gt=0,
+        description="A worker that cannot reach Redis for longer exits, so that it is started anew.",
+    )
     max_deliveries: int = Field(3, ge=1, description="Tries of one frame before it goes to the dead letters.")
     camera_max_frames: int = Field(128, ge=1, description="Most waiting frames of one camera.")
     camera_max_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Most waiting bytes of one camera.")
@@ -108,6 +116,11 @@ class Settings(BaseSettings):
     api_token: SecretStr | None = Field(
         None, description="Token that the HTTP API asks for; needed when it listens beyond 127.0.0.1."
     )
+
+    @property
+    def model_name(self) -> str:
+        """The weights of cameras that name none: the `model` setting, else the shipped ones."""
+        return self.model or DEFAULT_MODEL
 
     @classmethod
     def settings_customise_sources(
