@@ -1,0 +1,83 @@
+"""A detection network from parts: normalisation, backbone, neck, head."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.backbones import Backbone, backbone_normalization, create_backbone
+from models.heads.anchor_free import AnchorFreeHead, grid_points
+from models.necks import FeaturePyramid, create_neck
+from models.preprocessing import Normalization, Normalize
+
+
+@dataclass(frozen=True, slots=True)
+class HeadOutput:
+    """Predictions of one batch at the A points of all levels, fine levels first, row by row."""
+
+    logits: Tensor
+    """(B, A, K): a sigmoid makes them scores."""
+    boxes: Tensor
+    """(B, A, 4): x1, y1, x2, y2 in canvas pixels, float32, not clipped."""
+    points: Tensor
+    """(A, 2): x, y of the cells' centres in canvas pixels."""
+    strides: Tensor
+    """(A,): canvas pixels per cell of each point's level."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What it takes to build a network that a state dict fits."""
+
+    backbone: str = "resnet50_thin"
+    neck: str = "fpn"
+    num_classes: int = 5
+    neck_channels: int = 64
+
+
+class DetectionNetwork(nn.Module):
+    """Backbone -> neck -> head on BGR pictures; sides of the input should be multiples of the last stride."""
+
+    def __init__(
+        self, architecture: Architecture, normalize: Normalize, backbone: Backbone, neck: FeaturePyramid
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.normalize = normalize
+        self.backbone = backbone
+        self.neck = neck
+        self.head = AnchorFreeHead(neck.features, architecture.num_classes)
+
+    def forward(self, images: Tensor) -> HeadOutput:
+        """Predictions for images (B, 3, H, W), float, BGR, 0..255."""
+        levels = self.neck(self.backbone.forward_features(self.normalize(images)))
+        logits, sides = self.head(levels)
+        sizes = [(level.shape[2], level.shape[3]) for level in levels]
+        points = grid_points(sizes, self.head.strides, images.device)
+        cells = torch.tensor([height * width for height, width in sizes], device=images.device)
+        strides = torch.tensor(self.head.strides, dtype=torch.float32, device=images.device)
+        strides = strides.repeat_interleave(cells, output_size=len(points))  # (A,)
+        reach = sides * strides[:, None]  # (B, A, 4) in canvas pixels
+        boxes = torch.cat((points - reach[..., :2], points + reach[..., 2:]), dim=-1)
+        return HeadOutput(logits, boxes, points, strides)
+
+
+def create_detector_network(
+    backbone: str = "resnet50_thin",
+    neck: str = "fpn",
+    num_classes: int = 5,
+    neck_channels: int = 64,
+    *,
+    normalization: Normalization | None = None,
+) -> DetectionNetwork:
+    """A network with fresh weights; the normalisation is the backbone's own unless given.
+
+    Raises ModelNotFoundError for an unknown backbone or neck.
+    """
+    body = create_backbone(backbone)
+    return DetectionNetwork(
+        Architecture(backbone, neck, num_classes, neck_channels),
+        Normalize(normalization or backbone_normalization(backbone)),
+        body,
+        create_neck(neck, body.features, neck_channels),
+    )
