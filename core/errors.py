@@ -12,7 +12,8 @@
     ├── QueueUnavailableError   Redis cannot be reached: back off and try again
     ├── DatabaseUnavailableError    SQL cannot be reached: stop claiming, back off and try again
     ├── CorruptFrameError       this one frame cannot be decoded: count it and drop it
-    └── InferenceError          this batch failed on the device: retry its frames one by one
+    ├── InferenceError          this batch failed on the device: retry its frames one by one
+    └── DeviceLostError         the device fails whatever it is given: give the frames back and exit
 
 A message says what was expected, what was got and what to do, in one line.
 """
@@ -68,3 +69,7 @@ class CorruptFrameError(FramewatchError):
 
 class InferenceError(FramewatchError):
     """A batch failed on the device."""
+
+
+class DeviceLostError(FramewatchError):
+    """The device fails on any batch; give the frames back and exit, another worker may do better."""
