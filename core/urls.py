@@ -26,8 +26,8 @@ def _split(url: str) -> tuple[str, str, str, str] | None:
     authority = rest[: end.start()] if end else rest
     at = authority.rfind("@")
     if at < 0:
-        user, colon, after = authority.partition(":")
-        looks_like_host = not colon or after == "" or after.isdecimal()
+        _, colon, after = authority.partition(":")
+        looks_like_host = not colon or authority.startswith("[") or after == "" or after.isdecimal()
         at = -1 if looks_like_host else rest.rfind("@")
     if at < 0:
         return None

@@ -1,0 +1,80 @@
+"""What only PostgreSQL needs: connections that notice a dead server, and one partition per UTC day."""
+
+import threading
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+
+from sqlalchemy import URL, Connection, Engine, create_engine, text
+
+from storage.tables import PARTITIONED
+
+SCHEMA_LOCK = 0x6672616D  # "fram": the advisory lock of everything that changes the schema
+_CONNECT_ARGS = {
+    "connect_timeout": 10,
+    "application_name": "framewatch",
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # ms; a host that vanished is noticed in half a minute, not in fifteen
+}
+
+
+def postgres_engine(url: URL) -> Engine:
+    """An engine whose connections are tried before use, so that a restarted server is no error."""
+    arguments = {name: value for name, value in _CONNECT_ARGS.items() if name not in url.query}
+    return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments)
+
+
+def lock_schema(connection: Connection) -> None:
+    """Waits for other processes that change the schema; the lock ends with the transaction."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK})
+
+
+def partition_name(table: str, day: date) -> str:
+    """`detections_20261123` holds the detections captured on that UTC day."""
+    return f"{table}_{day.isoformat().replace('-', '')}"
+
+
+class Partitions:
+    """Makes the daily partitions of frames and detections when first needed; threads may share it."""
+
+    def __init__(self) -> None:
+        self._known: set[date] = set()
+        self._lock = threading.Lock()
+
+    def missing(self, moments: Iterable[datetime]) -> set[date]:
+        """The UTC days of these moments that have no partition as far as is known."""
+        days = {moment.astimezone(UTC).date() for moment in moments}
+        with self._lock:
+            return days - self._known
+
+    def forget(self) -> None:
+        """Looks again next time: retention may have dropped a partition."""
+        with self._lock:
+            self._known.clear()
+
+    def create(self, connection: Connection, days: Iterable[date]) -> None:
+        """Makes what is missing of these days, in a transaction of its own."""
+        days = sorted(days)
+        lock_schema(connection)
+        for day in days:
+            for table in PARTITIONED:
+                _create_partition(connection, table, day)
+        with self._lock:
+            self._known.update(days)
+
+
+def _create_partition(connection: Connection, table: str, day: date) -> None:
+    """Makes the table first and attaches it then: CREATE TABLE .. PARTITION OF would lock out all readers
+    and writers of the parent, ATTACH PARTITION does not
+    (https://www.postgresql.org/docs/current/ddl-partitioning.html, 5.12.2.2).
+    """
+    name = partition_name(table, day)
+    if connection.scalar(text("SELECT to_regclass(:name)"), {"name": name}) is not None:
+        return
+    first, last = day.isoformat(), (day + timedelta(days=1)).isoformat()
+    connection.exec_driver_sql(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
+    connection.exec_driver_sql(
+        f"ALTER TABLE {table} ATTACH PARTITION {name}"
+        f" FOR VALUES FROM ('{first} 00:00:00+00') TO ('{last} 00:00:00+00')"
+    )
