@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from models.architecture import Architecture, Normalization
 from models.backbones import Backbone, backbone_normalization, create_backbone
 from models.heads.anchor_free import AnchorFreeHead, grid_points
 from models.necks import FeaturePyramid, create_neck
-from models.preprocessing import Normalization, Normalize
+from models.preprocessing import Normalize
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +24,6 @@ class HeadOutput:
     """(A, 2): x, y of the cells' centres in canvas pixels."""
     strides: Tensor
     """(A,): canvas pixels per cell of each point's level."""
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """What it takes to build a network that a state dict fits."""
-
-    backbone: str = "resnet50_thin"
-    neck: str = "fpn"
-    num_classes: int = 5
-    neck_channels: int = 64
 
 
 class DetectionNetwork(nn.Module):

@@ -9,25 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.types import Size
+from models.architecture import Normalization
 
 PAD_VALUE = 114
 """Grey of the letterbox's margin: near the mean of natural pictures, so that edges are faint."""
-
-
-@dataclass(frozen=True, slots=True)
-class Normalization:
-    """(value - mean) / std per channel; values and statistics lie in 0..255, in the order of `rgb`."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    rgb: bool
-    """The network sees R, G, B; else B, G, R, as OpenCV delivers."""
-
-
-IMAGENET = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), rgb=True)
-"""torchvision's and timm's: (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225) times 255."""
-OPEN_NSFW = Normalization((104.0, 117.0, 123.0), (1.0, 1.0, 1.0), rgb=False)
-"""Caffe's; whole numbers, so that bfloat16 holds every difference exactly."""
 
 
 class Normalize(nn.Module):

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from core.errors import ModelNotFoundError
+from models.architecture import IMAGENET, OPEN_NSFW, Normalization
 from models.backbones.backbone import Backbone, FeatureInfo
 from models.backbones.resnet import VARIANTS as RESNETS
 from models.backbones.resnet import ResNet
-from models.preprocessing import IMAGENET, OPEN_NSFW, Normalization
 
 __all__ = [
     "Backbone",

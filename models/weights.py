@@ -1,0 +1,146 @@
+"""Reading and writing weights: safetensors files that describe themselves, and torch files without code.
+
+Torch files are read with `weights_only=True` alone, so that no file can run code; the catalogue's names
+(`list_weights`, `get_weights`, `WeightsEntry`) are here as well.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError  # noqa: TID251  only to catch it: torch raises it for what it refuses
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from core.errors import WeightsError
+from models.backbones import Backbone
+from models.catalogue import (
+    CARD_KEY,
+    DEFAULT_WEIGHTS,
+    WeightsEntry,
+    encode_card,
+    get_weights,
+    list_weights,
+    read_card,
+    register_weights,
+    shipped_file,
+)
+from models.network import DetectionNetwork
+
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "WeightsEntry",
+    "get_weights",
+    "list_weights",
+    "load_state_dict",
+    "read_card",
+    "read_state_dict",
+    "register_weights",
+    "save_checkpoint",
+    "shipped_file",
+]
+
+_COUNTER = ".num_batches_tracked"
+"""Batch norms count their training batches; nothing here reads that, and files of others may lack it."""
+_TOPS = ("fc.", "classifier.")
+
+
+def save_checkpoint(path: str | Path, network: DetectionNetwork, info: WeightsEntry) -> None:
+    """Write a network with its description, for `models.detector.load_detector(path)`.
+
+    Matrices are stored as float16 (11 bits, against 8 of the bfloat16 that they run in), vectors as float32,
+    since variances may leave float16's range. The file appears at once or not at all.
+    Raises WeightsError where the description is of another network.
+    """
+    if info.architecture != network.architecture or len(info.categories) != network.architecture.num_classes:
+        raise WeightsError(
+            f"{path}: expected a description of {network.architecture}, got {info.architecture} "
+            f"with {len(info.categories)} categories"
+        )
+    state = {
+        name: tensor.detach().to("cpu", torch.float16 if tensor.ndim > 1 else torch.float32).contiguous()
+        for name, tensor in network.state_dict().items()
+        if not name.endswith(_COUNTER)
+    }
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.partial")
+    save_file(state, partial, metadata={CARD_KEY: encode_card(info)})
+    partial.replace(target)
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Tensors by name from a safetensors or torch file.
+
+    Raises WeightsError for a file that is missing, damaged, or holds anything but tensors.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise WeightsError(f"{file}: expected a weights file, found none there; check the path")
+    try:
+        if file.suffix == ".safetensors":
+            content: Any = load_file(file)
+        else:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, OSError) as error:
+        raise WeightsError(
+            f"{file}: expected plain tensors as safetensors or a torch state dict, got a damaged file or one "
+            "with other objects inside, which is not read"
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise WeightsError(f"{file}: expected a dictionary of tensors by name, got others; save state_dict()")
+    return content
+
+
+def load_state_dict(network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
+    """Copy weights into a network in place.
+
+    Takes our own names, torchvision's for ResNets, and timm's for both families. A detection network takes a classifier's weights into its backbone. The top of a classifier is left out
+    where the network has none. Raises WeightsError where anything else is missing, left over or of another
+    shape; the network is unchanged then.
+    """
+    given = {
+        name.removeprefix("module."): tensor  # DistributedDataParallel puts that in front
+        for name, tensor in state_dict.items()
+        if not name.endswith(_COUNTER)
+    }
+    target = network
+    if isinstance(network, DetectionNetwork) and not any(name.startswith("backbone.") for name in given):
+        target = network.backbone
+    if isinstance(target, Backbone):
+        given = _fit_top(target, given)
+    wanted = {name: tensor for name, tensor in target.state_dict().items() if not name.endswith(_COUNTER)}
+    _require_fit(given, wanted)
+    target.load_state_dict(given, strict=False)
+
+
+def _fit_top(backbone: Backbone, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if not backbone.include_top:
+        return {name: tensor for name, tensor in given.items() if not name.startswith(_TOPS)}
+    wanted = backbone.state_dict()
+    return {
+        # timm's DPN classifies with a 1x1 convolution, others with a matrix: the same numbers.
+        name: tensor.reshape(wanted[name].shape)
+        if name.startswith(_TOPS) and name in wanted and tensor.numel() == wanted[name].numel()
+        else tensor
+        for name, tensor in given.items()
+    }
+
+
+def _require_fit(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    missing = [name for name in wanted if name not in given]
+    left_over = [name for name in given if name not in wanted]
+    reshaped = [name for name in wanted if name in given and given[name].shape != wanted[name].shape]
+    if reshaped and not missing and not left_over:
+        name = reshaped[0]
+        raise WeightsError(
+            f"weights of another network: expected {name} of shape {tuple(wanted[name].shape)}, "
+            f"got {tuple(given[name].shape)}"
+        )
+    if missing or left_over:
+        example = missing[0] if missing else left_over[0]
+        raise WeightsError(
+            f"weights of another network: expected {len(wanted)} tensors, got {len(given)}, "
+            f"{len(missing)} missing and {len(left_over)} left over, such as {example}"
+        )
