@@ -81,6 +81,9 @@ class Settings(BaseSettings):
         gt=0,
         description="A worker that cannot reach Redis for longer exits, so that it is started anew.",
     )
+    bell_timeout_s: float = Field(
+        5.0, gt=0, description="A worker's wake-up call unanswered for longer counts as lost and is repeated."
+    )
     max_deliveries: int = Field(3, ge=1, description="Tries of one frame before it goes to the dead letters.")
     camera_max_frames: int = Field(128, ge=1, description="Most waiting frames of one camera.")
     camera_max_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Most waiting bytes of one camera.")

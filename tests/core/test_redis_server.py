@@ -137,6 +137,6 @@ def test_no_server_at_all_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_server_that_does_not_come_up_says_why(tmp_path: Path) -> None:
     (tmp_path / "appendonlydir").write_text("a file where the server wants a folder")
     broken = EmbeddedRedis(tmp_path, appendonly=True)
-    with pytest.raises(QueueUnavailableError, match="(?i)can't open or create append-only dir"):
+    with pytest.raises(QueueUnavailableError, match=r"(?i)can't open or create append-only dir"):
         broken.start()
     assert broken.pid is None
