@@ -9,6 +9,7 @@
     │   ├── WeightsError            a weights file that is damaged, unsafe or of another architecture
     │   └── QueryError              a filter or SQL statement that cannot be run as given
     ├── SourceLostError         a source that worked, or may work later: reconnect with back-off
+    │   └── SourceRefusedError      it refused the user or password: wait long, cameras lock accounts
     ├── QueueUnavailableError   Redis cannot be reached: back off and try again
     ├── DatabaseUnavailableError    SQL cannot be reached: stop claiming, back off and try again
     ├── CorruptFrameError       this one frame cannot be decoded: count it and drop it
@@ -53,6 +54,10 @@ class QueryError(UsageError):
 
 class SourceLostError(FramewatchError):
     """A source stopped delivering, or did not answer; reconnect with back-off."""
+
+
+class SourceRefusedError(SourceLostError):
+    """A source refused the user or password; wait the longest time, as cameras lock accounts."""
 
 
 class QueueUnavailableError(FramewatchError):
