@@ -64,7 +64,7 @@ def list_weights() -> tuple[str, ...]:
 def get_weights(name: str) -> WeightsEntry:
     """The entry of that name.
 
-    Raises ModelNotFoundError for an unknown name, and WeightsError where a shipped file is missing or damaged.
+    Raises ModelNotFoundError for an unknown name, WeightsError where a shipped file is missing or damaged.
     """
     if name not in _entries:
         raise ModelNotFoundError(

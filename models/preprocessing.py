@@ -36,34 +36,44 @@ class Normalize(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """How a picture was placed on the canvas: scaled by (x, y), from the top-left corner."""
+    """How a picture lies on a canvas: scaled, its top-left corner on the canvas's. Sizes in pixels."""
 
     source: Size
-    scale: tuple[float, float]
-    """Canvas pixels per source pixel, as rounding to whole pixels left them."""
+    """Of the picture as given."""
+    scaled: Size
+    """Of the picture on the canvas."""
+    canvas: Size
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Canvas pixels per source pixel in x and y, as rounding to whole pixels left them."""
+        return self.scaled[0] / self.source[0], self.scaled[1] / self.source[1]
 
 
-def fit_letterbox(source: Size, canvas: Size) -> tuple[Letterbox, Size]:
-    """Placement of a picture with its aspect kept, and its size on the canvas in whole pixels."""
-    factor = min(canvas[0] / source[0], canvas[1] / source[1])
-    width = min(canvas[0], max(1, round(source[0] * factor)))
-    height = min(canvas[1], max(1, round(source[1] * factor)))
-    return Letterbox(source, (width / source[0], height / source[1])), (width, height)
+def fit_letterbox(source: Size, limit: Size, multiple: int) -> Letterbox:
+    """A picture scaled to fit a landscape limit with its aspect kept; a portrait one swaps the limit's sides.
+
+    The canvas is no larger than the scaled picture needs, with sides that are multiples of `multiple`.
+    """
+    if source[0] < source[1]:
+        limit = limit[1], limit[0]
+    factor = min(limit[0] / source[0], limit[1] / source[1])
+    width, height = (max(1, round(side * factor)) for side in source)
+    return Letterbox(
+        source, (width, height), (-(-width // multiple) * multiple, -(-height // multiple) * multiple)
+    )
 
 
-def draw_letterbox(image: NDArray[np.uint8], canvas: NDArray[np.uint8]) -> Letterbox:
+def draw_letterbox(image: NDArray[np.uint8], letterbox: Letterbox, canvas: NDArray[np.uint8]) -> None:
     """Scale a BGR picture (h, w, 3) into the top-left of a canvas (H, W, 3); the rest becomes grey.
 
     Shrinking averages areas and enlarging interpolates linearly: the choice with the least aliasing.
     """
-    placement, (width, height) = fit_letterbox(
-        (image.shape[1], image.shape[0]), (canvas.shape[1], canvas.shape[0])
-    )
-    if (width, height) == placement.source:
+    width, height = letterbox.scaled
+    if letterbox.scaled == letterbox.source:
         canvas[:height, :width] = image
     else:
         method = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_LINEAR
-        canvas[:height, :width] = cv2.resize(image, (width, height), interpolation=method)
+        canvas[:height, :width] = cv2.resize(image, letterbox.scaled, interpolation=method)
     canvas[height:] = PAD_VALUE
     canvas[:height, width:] = PAD_VALUE
-    return placement

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from core.errors import WeightsError
@@ -66,7 +66,7 @@ def save_checkpoint(path: str | Path, network: DetectionNetwork, info: WeightsEn
     }
     target = Path(path)
     partial = target.with_name(f".{target.name}.partial")
-    save_file(state, partial, metadata={CARD_KEY: encode_card(info)})
+    partial.write_bytes(save(state, metadata={CARD_KEY: encode_card(info)}))
     partial.replace(target)
 
 
@@ -96,9 +96,10 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 def load_state_dict(network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
     """Copy weights into a network in place.
 
-    Takes our own names, torchvision's for ResNets, and timm's for both families. A detection network takes a classifier's weights into its backbone. The top of a classifier is left out
-    where the network has none. Raises WeightsError where anything else is missing, left over or of another
-    shape; the network is unchanged then.
+    Takes our own names, torchvision's for ResNets, and timm's for both families. A detection network takes a
+    classifier's weights into its backbone. The top of a classifier is left out where the network has none.
+    Raises WeightsError where anything else is missing, left over or of another shape; the network is
+    unchanged then.
     """
     given = {
         name.removeprefix("module."): tensor  # DistributedDataParallel puts that in front

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.backbones.backbone import FeatureInfo
 
@@ -29,8 +30,17 @@ class SharedConv(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(levels))
+        self.folded = nn.ModuleList()
+
+    def fold(self) -> None:
+        """Fold the norms into a convolution per level, for inference."""
+        norms = [norm for norm in self.norms if isinstance(norm, nn.BatchNorm2d)]
+        self.folded = nn.ModuleList(fuse_conv_bn_eval(self.conv, norm) for norm in norms)
+        del self.conv, self.norms
 
     def forward(self, features: Tensor, level: int) -> Tensor:
+        if len(self.folded):
+            return F.relu(self.folded[level](features), inplace=True)
         return F.relu(self.norms[level](self.conv(features)), inplace=True)
 
 

@@ -1,0 +1,119 @@
+"""Detectors: pictures in, objects out. `load_detector` is the way to one."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import ModelNotFoundError, SettingsError, WeightsError
+from core.types import Detections
+from models.architecture import Architecture
+from models.device import choose_device, choose_precision
+from models.network import create_detector_network
+from models.one_stage import Execution, OneStageDetector
+from models.weights import (
+    DEFAULT_WEIGHTS,
+    WeightsEntry,
+    get_weights,
+    list_weights,
+    load_state_dict,
+    read_card,
+    read_state_dict,
+    shipped_file,
+)
+
+
+class Detector(Protocol):
+    """Finds objects in pictures; it serves one caller at a time."""
+
+    @property
+    def name(self) -> str:
+        """Of the weights."""
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Class names; a label is an index into them."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights file, hexadecimal."""
+
+    @property
+    def score_threshold(self) -> float:
+        """Least score of what `predict` returns."""
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Objects in each picture (H, W, 3) BGR, boxes in its own pixels; sizes may differ, none is fine."""
+
+    def warm_up(self, batch_size: int) -> None:
+        """Run once on blank pictures, so that the first real batch does not pay for set-up."""
+
+
+def load_detector(
+    name_or_path: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    *,
+    compile: bool = False,
+    score_threshold: float | None = None,
+) -> Detector:
+    """The detector of a name in the catalogue, or of a weights file; None takes the shipped default.
+
+    A file is a safetensors file of `models.weights.save_checkpoint`, which describes itself, or a torch file
+    of one of torchvision's three detectors. `precision` is auto, fp32, bf16 or fp16.
+    Raises ModelNotFoundError for an unknown name, WeightsError for a file that is damaged, unsafe or of
+    another network, SettingsError for a device or precision that is not there.
+    """
+    chosen = choose_device(device)
+    execution = Execution(chosen, choose_precision(precision, chosen), compile)
+    if score_threshold is not None and not 0.0 <= score_threshold <= 1.0:
+        raise SettingsError(f"score_threshold: expected 0 to 1, got {score_threshold}")
+    name = str(name_or_path or DEFAULT_WEIGHTS)
+    if name in list_weights():
+        return _load_known(get_weights(name), execution, score_threshold)
+    return _load_file(Path(name), execution, score_threshold)
+
+
+def _load_known(entry: WeightsEntry, execution: Execution, score_threshold: float | None) -> Detector:
+    if isinstance(entry.architecture, Architecture):
+        return _one_stage(entry, shipped_file(entry.name), execution, score_threshold)
+    from models.torchvision_detectors import TorchvisionDetector, download
+
+    return TorchvisionDetector(entry, download(entry), execution, score_threshold)
+
+
+def _load_file(path: Path, execution: Execution, score_threshold: float | None) -> Detector:
+    if not path.is_file() and path.suffix not in (".safetensors", ".pth", ".pt"):
+        known = ", ".join(list_weights())
+        raise ModelNotFoundError(f"model: expected one of {known}, or a weights file; got {str(path)!r}")
+    if path.suffix == ".safetensors":
+        return _one_stage(read_card(path), path, execution, score_threshold)
+    from models.torchvision_detectors import TorchvisionDetector, builder_of
+
+    builder = builder_of(read_state_dict(path))
+    if builder is None:
+        raise WeightsError(
+            f"{path}: expected a torch file of one of torchvision's detectors, got other weights; "
+            "save framewatch's own with models.weights.save_checkpoint"
+        )
+    entry = replace(get_weights(builder), source=str(path))
+    return TorchvisionDetector(entry, path, execution, score_threshold)
+
+
+def _one_stage(
+    entry: WeightsEntry, path: Path, execution: Execution, score_threshold: float | None
+) -> OneStageDetector:
+    assert isinstance(entry.architecture, Architecture)
+    parts = entry.architecture
+    network = create_detector_network(
+        parts.backbone,
+        parts.neck,
+        parts.num_classes,
+        parts.neck_channels,
+        normalization=entry.normalization,
+    )
+    load_state_dict(network, read_state_dict(path))
+    return OneStageDetector(network, entry, execution, score_threshold)

@@ -1,0 +1,76 @@
+"""From a head's output to boxes in source pixels: for the whole batch at once, on the device it lies on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from core.types import Detections
+from models.network import HeadOutput
+from models.preprocessing import Letterbox
+
+
+@dataclass(frozen=True, slots=True)
+class Postprocess:
+    """How predictions become detections."""
+
+    categories: tuple[str, ...]
+    groups: tuple[int, ...]
+    """A number per category; boxes suppress each other inside a group."""
+    score_threshold: float
+    iou_threshold: float = 0.6
+    candidates: int = 300
+    """Best predictions of an image that are looked at."""
+    most: int = 100
+    """Detections of an image at most."""
+
+    def __call__(self, output: HeadOutput, letterboxes: Sequence[Letterbox]) -> list[Detections]:
+        """Detections of each image of the batch, in pixels of its source, clipped to it."""
+        device = output.logits.device
+        scale = torch.tensor([letterbox.scale for letterbox in letterboxes], device=device).repeat(1, 2)
+        size = torch.tensor([letterbox.source for letterbox in letterboxes], device=device).repeat(1, 2)
+        scores, labels, boxes = self._best(output)  # (B, T), (B, T), (B, T, 4)
+        boxes = torch.minimum((boxes / scale[:, None]).clamp(min=0), size[:, None].to(boxes))
+        sides = boxes[..., 2:] - boxes[..., :2]  # (B, T, 2)
+        chosen = (scores >= self.score_threshold) & (sides > 0).all(dim=-1)  # (B, T)
+        image, _ = chosen.nonzero(as_tuple=True)  # (N,)
+        return self._split(self._suppress(image, scores[chosen], labels[chosen], boxes[chosen]), len(scores))
+
+    def _best(self, output: HeadOutput) -> tuple[Tensor, Tensor, Tensor]:
+        """The best predictions of each image over points and classes, best first."""
+        classes = output.logits.shape[2]
+        flat = output.logits.float().flatten(1)  # (B, A * K)
+        logits, index = flat.topk(min(self.candidates, flat.shape[1]), dim=1)  # (B, T)
+        point = (index // classes)[..., None].expand(-1, -1, 4)
+        return logits.sigmoid(), index % classes, output.boxes.float().gather(1, point)
+
+    def _suppress(self, image: Tensor, scores: Tensor, labels: Tensor, boxes: Tensor) -> Tensor:
+        """Rows (M, 7) of image, score, label and box that remain: images in order, best score first."""
+        groups = torch.tensor(self.groups, device=labels.device)
+        kept = batched_nms(boxes, scores, image * (max(self.groups) + 1) + groups[labels], self.iou_threshold)
+        kept = kept[image[kept].argsort(stable=True)]
+        # float32 holds image numbers and labels exactly up to 2^24.
+        columns = torch.stack((image[kept].float(), scores[kept], labels[kept].float()), dim=1)  # (M, 3)
+        return torch.cat((columns, boxes[kept]), dim=1)
+
+    def _split(self, rows: Tensor, images: int) -> list[Detections]:
+        """One transfer from the device, then one Detections per image."""
+        table = rows.cpu().numpy()
+        ends = np.searchsorted(table[:, 0], np.arange(images), side="right")
+        starts = np.searchsorted(table[:, 0], np.arange(images), side="left")
+        return [
+            self._detections(table[start : min(end, start + self.most)])
+            for start, end in zip(starts, ends, strict=True)
+        ]
+
+    def _detections(self, rows: NDArray[np.float32]) -> Detections:
+        return Detections(
+            boxes=rows[:, 3:].copy(),
+            scores=rows[:, 1].copy(),
+            labels=rows[:, 2].astype(np.int64),
+            categories=self.categories,
+        )
