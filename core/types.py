@@ -86,7 +86,7 @@ class QueuedFrame:
     camera: str
     index: int
     captured_at: datetime
-    jpeg: bytes
+    jpeg: bytes = field(repr=False)
     source_size: Size
     scale: float
     """Side of the JPEG picture over side of the source picture (at most 1)."""

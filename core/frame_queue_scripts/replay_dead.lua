@@ -1,0 +1,20 @@
+-- Puts one dead letter back on its queue as a fresh frame. Returns {1 if moved, bells to ring}.
+local model, id, most_total, lease_us = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local dead = key("dead", model)
+local entry = call("XRANGE", dead, id, id)[1]
+if not entry then
+  return { 0, 0 }
+end
+local camera, header, jpeg = entry[2][2], entry[2][4], entry[2][6]
+if number_or_zero(call("GET", key("bytes"))) + #jpeg > most_total then
+  return { 0, 0 }
+end
+call("XDEL", dead, id)
+call("HINCRBY", key("model", model), "dead_bytes", 0 - #jpeg)
+ensure_queue(camera, model)
+local fresh = "0 " .. digits(now) .. string.match(header, "^%d+ %d+(.*)$") -- never stale, enqueued now
+call("XADD", key("frames", camera, model), "*", "header", fresh, "jpeg", jpeg)
+add_bytes(camera, model, #jpeg)
+add_waiting(camera, model, 1)
+count(camera, "failed", -1)
+return { 1, attend(model, lease_us) }
