@@ -1,17 +1,44 @@
-"""The cameras that a person configured."""
+"""The cameras that a person configured.
 
-from core.types import Camera
+A row of `cameras` without url belongs to no configured camera: it gives a name to the history of one that was
+removed, or that only a worker ever mentioned.
+"""
+
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, update
+from sqlalchemy.exc import IntegrityError
+
+from core.errors import CameraNotFoundError, SettingsError
+from core.types import Camera, Policy
+from core.urls import has_literal_password, redact_url
 from storage.database import Database
+from storage.statements import insert_missing
+from storage.tables import cameras
+
+_SETTINGS = tuple(field.name for field in fields(Camera) if field.name not in ("name", "url", "enabled"))
+"""Fields of Camera without a column of their own: the JSON of `settings`."""
 
 
 def list_cameras(database: Database, enabled_only: bool = False) -> list[Camera]:
     """The configured cameras by name."""
-    raise NotImplementedError
+    query = select(cameras).where(cameras.c.url.is_not(None)).order_by(cameras.c.name)
+    if enabled_only:
+        query = query.where(cameras.c.enabled)
+    with database.reading() as connection:
+        return [_camera(dict(row)) for row in connection.execute(query).mappings()]
 
 
 def get_camera(database: Database, name: str) -> Camera:
     """One camera. Raises CameraNotFoundError, which lists the known ones."""
-    raise NotImplementedError
+    query = select(cameras).where(cameras.c.name == name, cameras.c.url.is_not(None))
+    with database.reading() as connection:
+        row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        raise _unknown(database, name)
+    return _camera(dict(row))
 
 
 def add_camera(database: Database, camera: Camera) -> int:
@@ -19,7 +46,24 @@ def add_camera(database: Database, camera: Camera) -> int:
 
     Raises SettingsError when the name is taken, or when the url holds a literal password.
     """
-    raise NotImplementedError
+    _refuse_password(camera)
+    with database.writing() as connection:
+        camera_id, added = _add_unless_configured(connection, camera)
+    if not added:
+        raise SettingsError(
+            f"camera {camera.name}: expected a new name, got a taken one; `camera update` changes it"
+        )
+    return camera_id
+
+
+def ensure_camera(database: Database, camera: Camera) -> int:
+    """The id of the camera of that name; stored as given when there is none yet, untouched when there is.
+
+    Raises SettingsError for a literal password in the url; pass `redact_url(url)` if none will open it again.
+    """
+    _refuse_password(camera)
+    with database.writing() as connection:
+        return _add_unless_configured(connection, camera)[0]
 
 
 def update_camera(database: Database, camera: Camera) -> None:
@@ -27,17 +71,70 @@ def update_camera(database: Database, camera: Camera) -> None:
 
     Raises CameraNotFoundError, and SettingsError for a literal password in the url.
     """
-    raise NotImplementedError
+    _refuse_password(camera)
+    of_name = (cameras.c.name == camera.name, cameras.c.url.is_not(None))
+    with database.writing() as connection:
+        changed = connection.execute(update(cameras).where(*of_name).values(_values(camera))).rowcount
+    if not changed:
+        raise _unknown(database, camera.name)
 
 
 def remove_camera(database: Database, name: str) -> None:
     """Forgets a camera; its history stays and keeps its name. Raises CameraNotFoundError."""
-    raise NotImplementedError
+    of_name = (cameras.c.name == name, cameras.c.url.is_not(None))
+    with database.writing() as connection:
+        try:
+            with connection.begin_nested():
+                removed = connection.execute(delete(cameras).where(*of_name)).rowcount
+        except IntegrityError:  # frames or ledger rows refer to it
+            history_only: dict[str, Any] = {"url": None, "settings": {}, "enabled": False}
+            removed = connection.execute(update(cameras).where(*of_name).values(history_only)).rowcount
+    if not removed:
+        raise _unknown(database, name)
 
 
-def ensure_camera(database: Database, camera: Camera) -> int:
-    """The id of the camera of that name; stored as given when there is none yet, untouched when there is.
+def _add_unless_configured(connection: Connection, camera: Camera) -> tuple[int, bool]:
+    """The id, and whether the camera was stored now."""
+    values = _values(camera)
+    row = {"name": camera.name, "created_at": datetime.now(UTC), **values}
+    inserted = connection.execute(insert_missing(connection, cameras), row).rowcount
+    history_only = (cameras.c.name == camera.name, cameras.c.url.is_(None))
+    revived = connection.execute(update(cameras).where(*history_only).values(values)).rowcount
+    camera_id = connection.scalar(select(cameras.c.id).where(cameras.c.name == camera.name))
+    assert camera_id is not None
+    return int(camera_id), bool(inserted or revived)
 
-    Raises SettingsError for a literal password in the url: pass `redact_url(url)` for one that need not be opened.
-    """
-    raise NotImplementedError
+
+def _refuse_password(camera: Camera) -> None:
+    if has_literal_password(camera.url):
+        raise SettingsError(
+            f"camera {camera.name}: expected the password by reference, as in rtsp://user:${{CAM_PASSWORD}}@host"
+            f" with CAM_PASSWORD in the environment of `framewatch ingest`, got {redact_url(camera.url)}"
+        )
+
+
+def _unknown(database: Database, name: str) -> CameraNotFoundError:
+    known = ", ".join(camera.name for camera in list_cameras(database))
+    if not known:
+        return CameraNotFoundError(f"camera {name!r}: none is configured yet; use `framewatch camera add`")
+    return CameraNotFoundError(f"camera {name!r}: expected one of {known}")
+
+
+def _values(camera: Camera) -> dict[str, Any]:
+    """The columns that hold a camera's configuration."""
+    given = asdict(camera)
+    settings = {name: given[name] for name in _SETTINGS}
+    return {"url": camera.url, "settings": settings, "enabled": camera.enabled}
+
+
+def _camera(row: dict[str, Any]) -> Camera:
+    """A row of `cameras` as the carrier; settings that a newer version wrote are passed over."""
+    settings = row["settings"]
+    known = {name: settings[name] for name in _SETTINGS if name in settings}
+    camera = Camera(name=row["name"], url=row["url"], enabled=row["enabled"], **known)
+    return replace(
+        camera,
+        policy=Policy(camera.policy),
+        classes=tuple(camera.classes),
+        masks=tuple(tuple((x, y) for x, y in mask) for mask in camera.masks),
+    )

@@ -2,8 +2,16 @@
 
 from collections.abc import Sequence
 
-from core.types import LedgerMinute
+from sqlalchemy import Column, Connection, func
+from sqlalchemy.sql.elements import ColumnElement
+
+from core.types import DropReason, LedgerMinute
 from storage.database import Database
+from storage.identities import camera_ids
+from storage.statements import insert_into
+from storage.tables import frame_ledger
+
+_COUNTS = ("captured", "stored", *(reason.value for reason in DropReason))
 
 
 def write_ledger_minutes(database: Database, minutes: Sequence[LedgerMinute]) -> None:
@@ -11,4 +19,29 @@ def write_ledger_minutes(database: Database, minutes: Sequence[LedgerMinute]) ->
 
     Raises DatabaseUnavailableError when nothing was stored.
     """
-    raise NotImplementedError
+    if not minutes:
+        return
+    with database.writing() as connection:
+        ids = camera_ids(connection, {minute.camera for minute in minutes})
+        rows = [
+            {"camera_id": ids[minute.camera], "minute": minute.minute, **_counts(minute)}
+            for minute in minutes
+        ]
+        rows.sort(key=lambda row: (row["camera_id"], row["minute"]))  # writers must not wait in a circle
+        statement = insert_into(connection, frame_ledger)
+        larger = {
+            name: _larger(connection, frame_ledger.c[name], statement.excluded[name]) for name in _COUNTS
+        }
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=["camera_id", "minute"], set_=larger), rows
+        )
+
+
+def _counts(minute: LedgerMinute) -> dict[str, int]:
+    dropped = {reason.value: minute.dropped.get(reason, 0) for reason in DropReason}
+    return {"captured": minute.captured, "stored": minute.stored, **dropped}
+
+
+def _larger(connection: Connection, old: Column[int], new: ColumnElement[int]) -> ColumnElement[int]:
+    """GREATEST, which SQLite spells as max of two."""
+    return func.greatest(old, new) if connection.dialect.name == "postgresql" else func.max(old, new)

@@ -3,8 +3,11 @@
 import threading
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, text
+import psycopg
+from psycopg import sql
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, text
 
 from storage.tables import PARTITIONED
 
@@ -78,3 +81,22 @@ def _create_partition(connection: Connection, table: str, day: date) -> None:
         f"ALTER TABLE {table} ATTACH PARTITION {name}"
         f" FOR VALUES FROM ('{first} 00:00:00+00') TO ('{last} 00:00:00+00')"
     )
+
+
+def copy_rows(connection: Connection, table: Table, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Adds rows, with a value for every column, through a binary COPY inside the connection's transaction."""
+    names = [column.name for column in table.columns]
+    types = [column.type.compile(connection.dialect).lower() for column in table.columns]
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+        sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, names))
+    )
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types(types)
+            for row in rows:
+                copy.write_row(row)
+    finally:
+        if driver.closed:  # SQLAlchemy did not see the error, and must not hand this connection out again
+            connection.invalidate()

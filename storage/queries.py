@@ -1,53 +1,38 @@
 """Answers about the history: detections that pass a filter, and how many there were."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from typing import Any
 
+from sqlalchemy import Connection, Integer, Select, and_, cast, func, literal_column, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from core.errors import QueryError
+from core.types import EPOCH
+from storage.columns import UtcDateTime
 from storage.database import Database
+from storage.filters import DetectionFilter, conditions, time_conditions
+from storage.tables import cameras, classes, detections, frames, models
 
-HISTORY_COLUMNS = (
-    "camera",
-    "captured_at",
-    "class_name",
-    "score",
-    "x",
-    "y",
-    "width",
-    "height",
-    "area",
-    "frame_width",
-    "frame_height",
-    "frame_index",
-    "model",
-    "track_id",
-    "latency_ms",
-)
-"""The columns of the view `detection_history`, in its order; `DetectionRow` has a field for each."""
+__all__ = [
+    "HISTORY_COLUMNS",
+    "CountRow",
+    "DetectionFilter",
+    "DetectionRow",
+    "count_detections",
+    "find_detections",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class DetectionFilter:
-    """Which detections are wanted; an empty field wants all. Raises QueryError for values that cannot be meant."""
-
-    cameras: tuple[str, ...] = ()
-    classes: tuple[str, ...] = ()
-    since: datetime | None = None
-    """First captured_at wanted (included); aware."""
-    until: datetime | None = None
-    """First captured_at no longer wanted (excluded); aware."""
-    min_score: float | None = None
-    region: tuple[float, float, float, float] | None = None
-    """x1, y1, x2, y2 in pixels of the source frame: boxes that overlap it."""
-    min_area: float | None = None
-    """Least width x height in square pixels."""
-    limit: int | None = None
-    newest_first: bool = True
+ROWS_PER_FETCH = 1000
+GROUPS = ("class", "camera", "model")
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class DetectionRow:
-    """One row of `detection_history`."""
+    """One row of the view `detection_history`: the same columns in the same order."""
 
     camera: str
     captured_at: datetime
@@ -64,10 +49,15 @@ class DetectionRow:
     model: str
     track_id: int | None
     latency_ms: float | None
+    """From capture to the stored row; None for recorded files, which have their own timeline."""
 
-    def values(self) -> tuple[object, ...]:
+    def values(self) -> tuple[Any, ...]:
         """The values in the order of HISTORY_COLUMNS."""
-        raise NotImplementedError
+        return tuple(getattr(self, name) for name in HISTORY_COLUMNS)
+
+
+HISTORY_COLUMNS = tuple(field.name for field in fields(DetectionRow))
+"""The columns of `detection_history`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +75,51 @@ class CountRow:
 def find_detections(database: Database, wanted: DetectionFilter) -> Iterator[DetectionRow]:
     """The detections that pass the filter, streamed from the database, newest first by default.
 
-    Raises CameraNotFoundError and QueryError for names that the database does not know, listing the known ones.
+    Raises CameraNotFoundError and QueryError at once for names that the database does not know, listing the
+    known ones, and DatabaseUnavailableError whenever the server is lost.
     """
-    raise NotImplementedError
+    with database.reading() as connection:
+        statement = _history(wanted).where(*conditions(connection, wanted))
+    return _stream(database, statement)
+
+
+def _stream(database: Database, statement: Select[Any]) -> Iterator[DetectionRow]:
+    with database.reading() as connection:
+        connection.execution_options(stream_results=True, max_row_buffer=ROWS_PER_FETCH)
+        for *values, recorded, stored_at in connection.execute(statement):
+            captured_at: datetime = values[1]
+            latency_ms = None if recorded else (stored_at - captured_at) / _MILLISECOND
+            yield DetectionRow(*values, latency_ms=latency_ms)
+
+
+def _history(wanted: DetectionFilter) -> Select[Any]:
+    """DetectionRow's columns but the last, and what that is made of; in an order without ties."""
+    box = detections.c
+    of_frame = and_(
+        frames.c.camera_id == box.camera_id,
+        frames.c.captured_at == box.captured_at,
+        frames.c.frame_index == box.frame_index,
+        frames.c.model_id == box.model_id,
+        # Said twice, for PostgreSQL to leave out partitions of frames as it does those of detections.
+        *time_conditions(frames.c.captured_at, wanted),
+    )
+    of_class = and_(classes.c.model_id == box.model_id, classes.c.class_id == box.class_id)
+    statement = (
+        select(
+            *(cameras.c.name, box.captured_at, classes.c.name, box.score),
+            *(box.x, box.y, box.width, box.height, box.area),
+            *(frames.c.width, frames.c.height, box.frame_index, models.c.name, box.track_id),
+            *(frames.c.recorded, frames.c.stored_at),
+        )
+        .select_from(detections)
+        .join(frames, of_frame)
+        .join(cameras, cameras.c.id == box.camera_id)
+        .join(models, models.c.id == box.model_id)
+        .join(classes, of_class)
+    )
+    time = box.captured_at.desc() if wanted.newest_first else box.captured_at.asc()
+    ordered = statement.order_by(time, box.camera_id, box.frame_index, box.model_id, box.ordinal)
+    return ordered if wanted.limit is None else ordered.limit(wanted.limit)
 
 
 def count_detections(
@@ -96,5 +128,86 @@ def count_detections(
     bucket: timedelta | None = None,
     wanted: DetectionFilter | None = None,
 ) -> list[CountRow]:
-    """Counts split by any of "class", "camera" and "model", and by time buckets aligned to the UTC epoch."""
-    raise NotImplementedError
+    """Counts split by any of "class", "camera" and "model", and by time buckets; sorted.
+
+    Buckets are whole seconds long and aligned to 1970-01-01T00:00Z, so that hours and days start where UTC's
+    do (weeks on a Thursday). A group without detections has no row; a limit in the filter plays no part.
+
+    Raises QueryError and CameraNotFoundError as `find_detections` does, and for an unknown group.
+    """
+    unknown = [name for name in by if name not in GROUPS]
+    if unknown:
+        raise QueryError(f"by: expected any of {', '.join(GROUPS)}, got {unknown[0]!r}")
+    with database.reading() as connection:
+        keys = _group_keys(connection.dialect.name, by, bucket)
+        where = conditions(connection, wanted or DetectionFilter())
+        statement = select(func.count(), *keys.values()).select_from(detections).where(*where)
+        groups = connection.execute(statement.group_by(*keys.values())).all()
+        names = _names(connection)
+    counts: Counter[tuple[Any, ...]] = Counter()
+    for count, *values in groups:
+        counts[_name_group(dict(zip(keys, values, strict=True)), by, names)] += count
+    rows = [CountRow(*group, count=count) for group, count in counts.items()]
+    return sorted(rows, key=_order)
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    cameras: dict[int, str]
+    models: dict[int, str]
+    classes: dict[tuple[int, int], str]
+
+
+def _names(connection: Connection) -> _Names:
+    rows = connection.execute(select(classes.c.model_id, classes.c.class_id, classes.c.name)).tuples()
+    return _Names(
+        cameras=dict(connection.execute(select(cameras.c.id, cameras.c.name)).tuples().all()),
+        models=dict(connection.execute(select(models.c.id, models.c.name)).tuples().all()),
+        classes={(model, number): name for model, number, name in rows},
+    )
+
+
+def _group_keys(dialect: str, by: Sequence[str], bucket: timedelta | None) -> dict[str, ColumnElement[Any]]:
+    """What to group by in SQL: ids, which the names are put to afterwards."""
+    keys: dict[str, ColumnElement[Any]] = {}
+    if bucket is not None:
+        keys["bucket"] = _bucket(dialect, bucket)
+    if "camera" in by:
+        keys["camera"] = detections.c.camera_id
+    if "class" in by or "model" in by:
+        keys["model"] = detections.c.model_id
+    if "class" in by:
+        keys["class"] = detections.c.class_id
+    return keys
+
+
+def _bucket(dialect: str, bucket: timedelta) -> ColumnElement[Any]:
+    """The start of a row's bucket; its constants stand in the text, or GROUP BY would see two expressions."""
+    length_s = bucket // timedelta(seconds=1)
+    if length_s < 1 or bucket % timedelta(seconds=1):
+        raise QueryError(f"bucket: expected whole seconds, 1 or more, got {bucket.total_seconds():g} s")
+    captured_at = detections.c.captured_at
+    if dialect == "postgresql":
+        step: ColumnElement[timedelta] = literal_column(f"INTERVAL '{length_s} seconds'")
+        origin: ColumnElement[datetime] = literal_column("TIMESTAMPTZ '1970-01-01 00:00:00+00'")
+        return func.date_bin(step, captured_at, origin, type_=UtcDateTime())
+    second = cast(func.strftime(literal_column("'%s'"), captured_at), Integer)
+    length = literal_column(str(length_s), Integer)
+    return second - (second % length + length) % length  # % of a negative number is negative here
+
+
+def _name_group(values: dict[str, Any], by: Sequence[str], names: _Names) -> tuple[Any, ...]:
+    """bucket, camera, class and model of one group; what the count was not split by is None."""
+    bucket = values.get("bucket")
+    if isinstance(bucket, int):
+        bucket = EPOCH + timedelta(seconds=bucket)
+    return (
+        bucket,
+        names.cameras[values["camera"]] if "camera" in by else None,
+        names.classes[values["model"], values["class"]] if "class" in by else None,
+        names.models[values["model"]] if "model" in by else None,
+    )
+
+
+def _order(row: CountRow) -> tuple[datetime, str, str, str]:
+    return row.bucket or EPOCH, row.camera or "", row.class_name or "", row.model or ""
