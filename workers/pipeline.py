@@ -1,0 +1,190 @@
+"""Claimed frames -> pictures -> detections -> committed rows -> acknowledged; plain Python without Celery."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from core.errors import (
+    DatabaseUnavailableError,
+    DeviceLostError,
+    InferenceError,
+    QueueUnavailableError,
+    UsageError,
+)
+from core.queue_types import Bell, ClaimedFrame
+from core.types import Detections, DropReason, FrameResult, QueuedFrame
+from workers.context import WorkerContext
+from workers.decoding import DecodeFrames, Image
+from workers.inference import Inference
+from workers.storing import Done, Store
+
+BLOCK_S = 0.1
+"""How long a claim waits for a frame; a worker that shall stop looks up this often."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The parts that a batch passes through; the drains of one process and model share them."""
+
+    decode: DecodeFrames
+    inference: Inference
+    store: Store
+
+
+class Running:
+    """The drains at work in one process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tokens: set[str] = set()
+
+    @contextmanager
+    def place(self, token: str) -> Iterator[None]:
+        """One drain runs while the body does."""
+        with self._lock:
+            self._tokens.add(token)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._tokens.discard(token)
+
+    def leave_to_others(self, token: str) -> bool:
+        """True, and the drain no longer counts, if another one runs.
+
+        When frames come slower than the device works, a second drain would only halve the batches.
+        """
+        with self._lock:
+            if len(self._tokens) < 2:
+                return False
+            self._tokens.discard(token)
+            return True
+
+
+class Pipeline:
+    """The drains of one model in one process; each slot's thread may run one."""
+
+    def __init__(self, model: str, context: WorkerContext, stages: Stages, slice_s: float) -> None:
+        self._model = model
+        self._context = context
+        self._queue = context.queue
+        self._stages = stages
+        self._slice_s = slice_s
+        self._running = Running()
+        self.frames_done = 0
+
+    def drain(self, consumer: str) -> None:
+        """Answers one bell: works off waiting frames of all cameras in batches, for a slice of time.
+
+        `consumer` names the slot in the queue's groups. Raises DeviceLostError when the device is gone, and
+        UsageError when the database is of another version; the frames in hand have been given back. Other
+        faults end the drain with a line in the log.
+        """
+        try:
+            bell = self._queue.answer_bell(self._model, consumer)
+            if bell is not None:
+                self._hold(bell)
+        except QueueUnavailableError as error:  # the bell times out, and the sweep rings again
+            logger.warning("drain of %s ended: %s", self._model, error)
+
+    def _hold(self, bell: Bell) -> None:
+        served = False
+        try:
+            with self._context.hands.bell(bell):
+                self._drain_slice(bell)
+            served = True
+        except DatabaseUnavailableError as error:
+            logger.error("drain of %s ended, its frames are back on the queue: %s", self._model, error)
+        finally:
+            self._queue.leave_bell(bell, quietly=not served)
+
+    def _drain_slice(self, bell: Bell) -> None:
+        until = time.monotonic() + self._slice_s
+        with self._running.place(bell.token):
+            while time.monotonic() < until and not self._context.stopping.is_set():
+                claimed = self._claim(bell)
+                if claimed:
+                    self._work_on(claimed)
+                full = len(claimed) >= self._stages.inference.most_frames
+                if not full and self._running.leave_to_others(bell.token):
+                    return
+
+    def _claim(self, bell: Bell) -> list[ClaimedFrame]:
+        most = self._stages.inference.most_frames
+        return self._queue.claim(self._model, bell.consumer, most, BLOCK_S, bell=bell)
+
+    def _work_on(self, claimed: Sequence[ClaimedFrame]) -> None:
+        with self._context.hands.batch(self._model, claimed):
+            try:
+                self.process(claimed)
+            except (DatabaseUnavailableError, DeviceLostError, QueueUnavailableError, UsageError):
+                with suppress(QueueUnavailableError):  # then they come back by their time-out
+                    self._queue.release(self._model, claimed)
+                raise
+            except Exception as error:
+                logger.exception("a batch of %s failed", self._model)
+                for one in claimed:
+                    self._queue.fail(self._model, one, f"{type(error).__name__}: {error}")
+
+    def process(self, claimed: Sequence[ClaimedFrame]) -> None:
+        """One batch from its claim to its acknowledgement.
+
+        Raises DatabaseUnavailableError, QueueUnavailableError, DeviceLostError or UsageError, each with the
+        frames that have no row yet still claimed.
+        """
+        images = self._stages.decode([one.frame for one in claimed])
+        whole: list[tuple[ClaimedFrame, Image]] = []
+        for one, image in zip(claimed, images, strict=True):
+            if image is None:
+                self._queue.drop(self._model, one, DropReason.CORRUPT)
+            else:
+                whole.append((one, image))
+        done = self._infer(whole) if whole else []
+        if done:
+            self._stages.store.store(done)
+            self.frames_done += len(done)
+
+    def _infer(self, pictures: Sequence[tuple[ClaimedFrame, Image]]) -> list[Done]:
+        outcomes = self._stages.inference.run([image for _, image in pictures])
+        inferred_at = datetime.now(UTC)
+        done = []
+        for (one, _), outcome in zip(pictures, outcomes, strict=True):
+            if isinstance(outcome, InferenceError):
+                self._queue.fail(self._model, one, str(outcome))
+            else:
+                done.append(Done(one, self._result(one, outcome, inferred_at)))
+        return done
+
+    def _result(self, claimed: ClaimedFrame, detections: Detections, inferred_at: datetime) -> FrameResult:
+        frame = claimed.frame
+        return FrameResult(
+            camera=frame.camera,
+            index=frame.index,
+            captured_at=frame.captured_at,
+            source_size=frame.source_size,
+            detections=to_source_pixels(detections, frame),
+            model=self._stages.inference.detector.name,
+            enqueued_at=claimed.enqueued_at,
+            claimed_at=claimed.claimed_at,
+            inferred_at=inferred_at,
+            recorded=frame.recorded,
+        )
+
+
+def to_source_pixels(detections: Detections, frame: QueuedFrame) -> Detections:
+    """Boxes of the queued picture -> boxes of the source frame, clipped to it; none are outside."""
+    if not len(detections):
+        return detections
+    width, height = frame.source_size
+    limits = np.array([width, height, width, height], np.float32)
+    boxes = np.clip(detections.boxes / np.float32(frame.scale), 0.0, limits)  # (N, 4)
+    inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # (N,)
+    return Detections(boxes, detections.scores, detections.labels, detections.categories).select(inside)

@@ -1,0 +1,118 @@
+"""Rows first, acknowledgement after: results stay in hand until both are done, or are given back."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.errors import DatabaseUnavailableError, QueueUnavailableError, UsageError
+from core.queue_types import ClaimedFrame
+from core.types import FrameResult, WeightsInfo
+from workers.backoff import backoff_delays
+from workers.context import WorkerContext
+
+logger = logging.getLogger(__name__)
+
+
+class ResultWriter(Protocol):
+    """`storage.writer.Writer`, or what a measurement puts in its place."""
+
+    def write(self, results: Sequence[FrameResult], weights: WeightsInfo) -> object:
+        """Commits all or nothing; raises DatabaseUnavailableError when it may be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a batch is kept in hand while a server is away."""
+
+    database_s: float = 60.0
+    """Then its frames go back to the queue, for workers that may still reach the database."""
+    queue_s: float = 60.0
+    """Then its frames are left to their time-out; they are stored, and come again without harm."""
+    first_delay_s: float = 0.1
+    most_delay_s: float = 2.0
+
+
+DEFAULT_PATIENCE = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A claimed frame with its result."""
+
+    claimed: ClaimedFrame
+    result: FrameResult
+
+
+class Store:
+    """Commits batches of one model and acknowledges them; drains may share it."""
+
+    def __init__(
+        self,
+        model: str,
+        context: WorkerContext,
+        writer: ResultWriter,
+        weights: WeightsInfo,
+        patience: Patience = DEFAULT_PATIENCE,
+    ) -> None:
+        self._model = model
+        self._context = context
+        self._queue = context.queue
+        self._writer = writer
+        self._weights = weights
+        self._patience = patience
+
+    def store(self, batch: Sequence[Done]) -> None:
+        """Commits the rows, then acknowledges the frames.
+
+        A batch that SQL refuses is stored frame by frame, and the refused frames fail.
+        Raises DatabaseUnavailableError when SQL stays away for too long, or while the worker stops, and
+        UsageError when the schema is of another version.
+        """
+        try:
+            self._write_patiently(batch)
+        except (DatabaseUnavailableError, UsageError):
+            raise
+        except Exception as error:  # noqa: BLE001  one strange value must not take the other frames with it
+            self._store_singly(batch, error)
+        else:
+            self._acknowledge([done.claimed for done in batch])
+
+    def _store_singly(self, batch: Sequence[Done], error: Exception) -> None:
+        if len(batch) == 1:
+            self._queue.fail(self._model, batch[0].claimed, f"not stored: {type(error).__name__}: {error}")
+            return
+        logger.warning("a batch of %d frames was refused, storing them one by one: %s", len(batch), error)
+        for done in batch:
+            self.store([done])
+
+    def _write_patiently(self, batch: Sequence[Done]) -> None:
+        results = [done.result for done in batch]
+        for last_try in self._tries(self._patience.database_s):
+            try:
+                with self._context.watchdog.watch(f"storing {len(batch)} frames"):
+                    self._writer.write(results, self._weights)
+                return
+            except DatabaseUnavailableError as error:
+                if last_try or self._context.stopping.is_set():
+                    raise
+                logger.warning("the database is away, %d frames wait in hand: %s", len(batch), error)
+
+    def _acknowledge(self, claimed: Sequence[ClaimedFrame]) -> None:
+        for last_try in self._tries(self._patience.queue_s):
+            try:
+                self._queue.ack(self._model, claimed)
+                return
+            except QueueUnavailableError as error:
+                if last_try or self._context.stopping.is_set():
+                    logger.warning("%d stored frames will come again: %s", len(claimed), error)
+                    return
+
+    def _tries(self, patience_s: float) -> Iterator[bool]:
+        """Yields before each try whether it is the last, and waits between them."""
+        delays = backoff_delays(self._patience.first_delay_s, self._patience.most_delay_s)
+        until = time.monotonic() + patience_s
+        while True:
+            yield time.monotonic() >= until
+            self._context.stopping.wait(next(delays))
