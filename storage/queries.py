@@ -89,7 +89,7 @@ def _stream(database: Database, statement: Select[Any]) -> Iterator[DetectionRow
         for *values, recorded, stored_at in connection.execute(statement):
             captured_at: datetime = values[1]
             latency_ms = None if recorded else (stored_at - captured_at) / _MILLISECOND
-            yield DetectionRow(*values, latency_ms=latency_ms)
+            yield DetectionRow(*[*values, latency_ms])
 
 
 def _history(wanted: DetectionFilter) -> Select[Any]:
@@ -147,7 +147,7 @@ def count_detections(
     counts: Counter[tuple[Any, ...]] = Counter()
     for count, *values in groups:
         counts[_name_group(dict(zip(keys, values, strict=True)), by, names)] += count
-    rows = [CountRow(*group, count=count) for group, count in counts.items()]
+    rows = [CountRow(*[*group, count]) for group, count in counts.items()]
     return sorted(rows, key=_order)
 
 
