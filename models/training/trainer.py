@@ -1,0 +1,276 @@
+"""Trains a detection network and writes its weights.
+
+A run is described by a `TrainingConfig` alone. It can be stopped at any time: started again with the
+same working folder, it goes on from its last checkpoint with the batches that would have come next.
+"""
+
+import csv
+import time
+from dataclasses import replace
+from pathlib import Path
+from pickle import UnpicklingError  # noqa: TID251  only to catch it: torch raises it for what it refuses
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+from torch.utils.data import DataLoader
+
+from core.errors import WeightsError
+from models.backbones.resnet import ResNet
+from models.catalogue import WeightsEntry
+from models.device import choose_device, choose_precision
+from models.network import DetectionNetwork, create_detector_network
+from models.one_stage import Execution, OneStageDetector
+from models.opennsfw import calibrate_batch_norm, load_opennsfw
+from models.training.augmentation import Strength
+from models.training.averaging import AveragedNetwork
+from models.training.batches import (
+    Batch,
+    ExampleDataset,
+    ExampleKey,
+    Phase,
+    StepSampler,
+    collate,
+    create_loader,
+    sampling_weights,
+)
+from models.training.config import ProgressCallback, TrainingConfig, TrainingProgress
+from models.training.dataset import DetectionDataset, read_coco
+from models.training.evaluation import EvaluationReport, evaluate_dataset
+from models.training.losses import DetectionLoss, LossParts
+from models.training.schedule import Schedule
+from models.weights import save_checkpoint
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.csv"
+LOG_EVERY = 20
+"""Steps between rows of the log."""
+MAX_GRADIENT_NORM = 10.0
+OWN_KEYS = ("peak_lr", "weight_decay")
+VALIDATION_THRESHOLD = 0.01
+"""Average precision needs the low scores too."""
+CALIBRATION_CANVAS = (320, 320)
+CALIBRATION_PICTURES = 64
+
+
+def train(config: TrainingConfig, progress: ProgressCallback | None = None) -> Path:
+    """Train to the end of the schedule and write `config.output`; returns that path.
+
+    Raises UsageError leaves for settings, annotation files and checkpoints that cannot be used.
+    """
+    run = _Run(config)
+    run.resume()
+    run.loop(progress or (lambda _: None))
+    run.export(config.output)
+    return config.output
+
+
+class _Run:
+    """The state of one training run."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self.config = config
+        self.schedule = Schedule(config.steps, config.hours, config.warm_up_steps, config.phases)
+        self.device = choose_device(config.device)
+        self.dataset = read_coco(config.train_json, config.images_dir, config.categories)
+        self.weights = sampling_weights(self.dataset, config.source_weights)
+        self.validation = _validation_set(config)
+        torch.manual_seed(config.seed)
+        network = create_detector_network(
+            config.backbone, config.neck, len(config.categories), config.neck_channels
+        )
+        if config.start_from is not None:
+            self._load_start_weights(network, config.start_from)
+        self.network = network.to(self.device)
+        self.network = self.network.to(memory_format=torch.channels_last)
+        self.average = AveragedNetwork(self.network, config.average_decay)
+        self.optimizer = create_optimizer(self.network, config)
+        self.loss = DetectionLoss()
+        self.autocast = config.bf16 and choose_precision("auto", self.device) is torch.bfloat16
+        self.step = 0
+        self.elapsed_s = 0.0
+        config.work_dir.mkdir(parents=True, exist_ok=True)
+
+    def _load_start_weights(self, network: DetectionNetwork, path: Path) -> None:
+        """Fill the backbone and give its batch norms statistics of training pictures."""
+        if not isinstance(network.backbone, ResNet):
+            raise WeightsError(f"{path}: expected a resnet50_thin to start, got {self.config.backbone}")
+        load_opennsfw(network.backbone, path)
+        key = ExampleKey(0, 0, CALIBRATION_CANVAS, Strength(mosaic=0.0))
+        examples = ExampleDataset(self.dataset, self.weights, self.config.seed)
+        images = [collate([examples[replace(key, slot=slot)]]).images for slot in range(CALIBRATION_PICTURES)]
+        calibrate_batch_norm(
+            network.backbone, (network.normalize(image.permute(0, 3, 1, 2).float()) for image in images)
+        )
+
+    @property
+    def share(self) -> float:
+        return self.schedule.progress(self.step, self.elapsed_s)
+
+    def loop(self, progress: ProgressCallback) -> None:
+        """Step until the schedule ends, saving and validating on the way."""
+        self.network.train()
+        batches = iter(self._batches()) if self.share < 1.0 else iter(())
+        while self.share < 1.0:
+            started = time.perf_counter()
+            parts, rate = self._train_step(next(batches))
+            self.step += 1
+            report = self.validate() if self._is_due(self.config.validate_every) else None
+            took_s = time.perf_counter() - started
+            self.elapsed_s += took_s
+            state = TrainingProgress(
+                step=self.step,
+                share=self.share,
+                loss=float(parts.total.detach()),
+                classification=float(parts.classification),
+                box=float(parts.box),
+                rate=rate,
+                pictures_per_s=self.config.batch_size / took_s,
+                report=report,
+            )
+            self._log(state)
+            progress(state)
+            if self._is_due(self.config.save_every):
+                self.save()
+        self.save()
+
+    def _is_due(self, every: int) -> bool:
+        return every > 0 and self.step % every == 0
+
+    def _batches(self) -> DataLoader[Batch]:
+        self.dataset.preload(self.config.cache_bytes)
+        examples = ExampleDataset(self.dataset, self.weights, self.config.seed)
+        sampler = StepSampler(self.step, self.config.batch_size, self.config.seed, self._phase_of_step)
+        return create_loader(examples, sampler, self.config.loader_workers)
+
+    def _phase_of_step(self, step: int) -> Phase:
+        return self.schedule.phase(self.schedule.progress(step, self.elapsed_s))
+
+    def _train_step(self, batch: Batch) -> tuple[LossParts, float]:
+        rate = self.schedule.rate(self.step, self.share)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * rate
+        images = batch.images.to(self.device).permute(0, 3, 1, 2).float()  # (B, 3, H, W), channels_last
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            output = self.network(images)
+        parts = self.loss(
+            output.logits, output.boxes, output.points, output.strides, batch.truth.to(self.device)
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        parts.total.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
+        if torch.isfinite(norm):  # a rare overflow costs one step, not the run
+            self.optimizer.step()
+            self.average.update(self.network)
+        return parts, rate
+
+    def validate(self) -> EvaluationReport | None:
+        """Score the averaged weights; None without validation pictures."""
+        if self.validation is None:
+            return None
+        precision = choose_precision("auto" if self.config.bf16 else "fp32", self.device)
+        detector = OneStageDetector(
+            self.average.network, self._entry(), Execution(self.device, precision), VALIDATION_THRESHOLD
+        )
+        return evaluate_dataset(detector, self.validation, limit=self.config.validation_limit)
+
+    def export(self, path: Path) -> None:
+        """Write the averaged weights with their description."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(path, self.average.network, self._entry())
+
+    def _entry(self) -> WeightsEntry:
+        config = self.config
+        return WeightsEntry(
+            name=config.output.stem,
+            architecture=self.network.architecture,
+            categories=config.categories,
+            canvas=config.canvas,
+            score_threshold=config.score_threshold,
+            licence=config.licence,
+            source=config.source,
+            normalization=self.network.normalize.normalization,
+            exclusive=tuple(group for group in config.exclusive if set(group) <= set(config.categories)),
+        )
+
+    def _log(self, state: TrainingProgress) -> None:
+        """Append a row to the log: every 20th step, and every validation."""
+        if state.step % LOG_EVERY and state.report is None:
+            return
+        path = self.config.work_dir / LOG
+        row = {
+            "step": state.step,
+            "share": f"{state.share:.4f}",
+            "loss": f"{state.loss:.4f}",
+            "classification": f"{state.classification:.4f}",
+            "box": f"{state.box:.4f}",
+            "rate": f"{state.rate:.4f}",
+            "pictures_per_s": f"{state.pictures_per_s:.2f}",
+            "ap50": f"{state.report.ap50:.4f}" if state.report else "",
+        }
+        new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, row)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def save(self) -> None:
+        """Write the checkpoint whole or not at all."""
+        state = {
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "average_updates": self.average.updates,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        path = self.config.work_dir / CHECKPOINT
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint in the working folder, if there is one. Raises WeightsError."""
+        path = self.config.work_dir / CHECKPOINT
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.average.network.load_state_dict(state["average"])
+            peaks = [{key: group[key] for key in OWN_KEYS} for group in self.optimizer.param_groups]
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, LookupError, ValueError, EOFError, UnpicklingError) as error:
+            raise WeightsError(
+                f"{path}: expected the checkpoint of a run with {self.network.architecture}, "
+                "got one that does not fit; remove it or choose another work folder"
+            ) from error
+        for group, own in zip(self.optimizer.param_groups, peaks, strict=True):
+            group.update(own)  # rates come from the configuration, which may have changed since
+        self.average.updates = state["average_updates"]
+        self.step, self.elapsed_s = state["step"], state["elapsed_s"]
+
+
+def _validation_set(config: TrainingConfig) -> DetectionDataset | None:
+    if config.val_json is None:
+        return None
+    return read_coco(config.val_json, config.val_images_dir or config.images_dir, config.categories)
+
+
+def create_optimizer(network: DetectionNetwork, config: TrainingConfig) -> AdamW:
+    """AdamW with a lower rate for the backbone and no decay for norms and biases."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
+    return AdamW(
+        [
+            {
+                "params": parameters,
+                "peak_lr": config.learning_rate * (config.backbone_share if is_backbone else 1.0),
+                "weight_decay": config.weight_decay if decays else 0.0,
+            }
+            for (is_backbone, decays), parameters in groups.items()
+        ],
+        lr=config.learning_rate,
+    )

@@ -1,0 +1,142 @@
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.errors import SettingsError, WeightsError
+from models.detector import load_detector
+from models.network import create_detector_network
+from models.training.augmentation import Strength
+from models.training.batches import Phase
+from models.training.config import TrainingConfig, TrainingProgress
+from models.training.evaluation import evaluate
+from models.training.trainer import CHECKPOINT, LOG, create_optimizer, train
+from tests.models.training.pictures import CATEGORIES, write_shapes
+
+GENTLE = Strength(mosaic=0.2, min_zoom=0.7, max_zoom=1.2, colour=False)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainingConfig:
+    return TrainingConfig(
+        train_json=write_shapes(tmp_path / "pictures", 8),
+        images_dir=tmp_path / "pictures",
+        output=tmp_path / "out" / "shapes.safetensors",
+        work_dir=tmp_path / "work",
+        categories=CATEGORIES,
+        exclusive=(),
+        canvas=(96, 96),
+        backbone="resnet18",
+        neck_channels=16,
+        steps=6,
+        batch_size=2,
+        warm_up_steps=2,
+        phases=(Phase(1.0, ((96, 96),), GENTLE),),
+        loader_workers=0,
+        device="cpu",
+        bf16=False,
+        save_every=3,
+        validate_every=0,
+    )
+
+
+class InterruptedRunError(Exception):
+    pass
+
+
+def stop_at(step: int, progress: TrainingProgress) -> None:
+    if progress.step == step:
+        raise InterruptedRunError
+
+
+def weights_of(config: TrainingConfig) -> dict[str, torch.Tensor]:
+    state = torch.load(config.work_dir / CHECKPOINT, weights_only=True)
+    return {**state["network"], **{f"average.{name}": tensor for name, tensor in state["average"].items()}}
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    train(config)
+    interrupted = replace(config, work_dir=tmp_path / "interrupted")
+    with pytest.raises(InterruptedRunError):
+        train(interrupted, lambda progress: stop_at(5, progress))
+    steps: list[int] = []
+    train(interrupted, lambda progress: steps.append(progress.step))
+    assert steps == [4, 5, 6]  # the checkpoint was written after step 3
+    expected, got = weights_of(config), weights_of(interrupted)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(got[name], tensor, msg=name)
+
+
+def test_a_finished_run_only_writes_its_weights_again(config: TrainingConfig) -> None:
+    train(config)
+    first = config.output.read_bytes()
+    config.output.unlink()
+    steps: list[int] = []
+    train(config, lambda progress: steps.append(progress.step))
+    assert steps == []
+    assert config.output.read_bytes() == first
+
+
+def test_a_checkpoint_of_another_network_is_refused(config: TrainingConfig) -> None:
+    train(config)
+    with pytest.raises(WeightsError, match="remove it or choose another work folder"):
+        train(replace(config, neck_channels=32))
+    (config.work_dir / CHECKPOINT).write_bytes(b"torn")
+    with pytest.raises(WeightsError, match="remove it or choose another work folder"):
+        train(config)
+
+
+def test_norms_and_biases_do_not_decay_and_the_backbone_learns_slower(config: TrainingConfig) -> None:
+    network = create_detector_network("resnet18", num_classes=2, neck_channels=16)
+    optimizer = create_optimizer(network, config)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(network.parameters()))
+    group_of = {id(tensor): group for group in optimizer.param_groups for tensor in group["params"]}
+    parameters = dict(network.named_parameters())
+    head, convolution, norm = (
+        group_of[id(parameters[name])]
+        for name in ("head.class_logits.weight", "backbone.conv1.weight", "backbone.bn1.weight")
+    )
+    assert (head["weight_decay"], norm["weight_decay"]) == (config.weight_decay, 0.0)
+    assert head["peak_lr"] == config.learning_rate
+    assert convolution["peak_lr"] == norm["peak_lr"] == config.learning_rate * config.backbone_share
+
+
+def test_a_start_file_that_is_not_open_nsfw_is_refused(config: TrainingConfig) -> None:
+    with pytest.raises(WeightsError):
+        train(replace(config, start_from=config.train_json))
+
+
+def test_a_run_needs_a_length(config: TrainingConfig) -> None:
+    with pytest.raises(SettingsError, match="either steps or hours"):
+        train(replace(config, steps=None))
+
+
+def test_a_few_shapes_are_learned(config: TrainingConfig) -> None:
+    run = replace(
+        config,
+        steps=160,
+        batch_size=4,
+        learning_rate=2e-3,
+        warm_up_steps=10,
+        average_decay=0.9,
+        val_json=config.train_json,
+        validate_every=160,
+        save_every=0,
+    )
+    reports: list[TrainingProgress] = []
+    path = train(run, lambda progress: reports.append(progress) if progress.report else None)
+    assert reports[-1].report is not None
+    detector = load_detector(path, device="cpu", precision="fp32", score_threshold=0.01)
+    assert detector.categories == CATEGORIES
+    report = evaluate(detector, config.train_json, config.images_dir)
+    assert report.ap50 > 0.9
+    assert reports[-1].report.ap50 == pytest.approx(report.ap50, abs=0.05)  # float16 on disk
+    with (config.work_dir / LOG).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(20, 161, 20))
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert float(rows[-1]["ap50"]) > 0.9
