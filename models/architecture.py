@@ -15,6 +15,8 @@ class Normalization:
 
 IMAGENET = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), rgb=True)
 """torchvision's: (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225) times 255."""
+DPN_MXNET = Normalization((124.0, 117.0, 104.0), (59.88, 59.88, 59.88), rgb=True)
+"""The authors' of the dual path networks: (value - mean) * 0.0167."""
 OPEN_NSFW = Normalization((104.0, 117.0, 123.0), (1.0, 1.0, 1.0), rgb=False)
 """Caffe's; whole numbers, so that bfloat16 holds every difference exactly."""
 

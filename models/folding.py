@@ -2,12 +2,19 @@
 
 import copy
 from itertools import pairwise
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.heads.anchor_free import SharedConv
+
+@runtime_checkable
+class Foldable(Protocol):
+    """A module that knows more about its norms than their order tells."""
+
+    def fold(self) -> None:
+        """Fold what can be folded, for inference."""
+
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -16,11 +23,11 @@ def fold_batch_norms(network: NetworkT) -> NetworkT:
     """A copy for inference in which every norm that directly follows its convolution is gone.
 
     Relies on a rule of all networks here: a norm declared right after a convolution is applied right after
-    it. Norms that stand before their convolution (DPN) stay.
+    it. Modules for which that says too little (shared towers, pre-activation) fold themselves.
     """
     folded = copy.deepcopy(network).eval()
     for module in list(folded.modules()):
-        if isinstance(module, SharedConv):
+        if isinstance(module, Foldable):
             module.fold()
         else:
             _fold_children(module)

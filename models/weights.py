@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from core.errors import WeightsError
 from models.backbones import Backbone
+from models.backbones.dpn import DPN, from_timm
 from models.catalogue import (
     CARD_KEY,
     DEFAULT_WEIGHTS,
@@ -44,7 +45,6 @@ __all__ = [
 
 _COUNTER = ".num_batches_tracked"
 """Batch norms count their training batches; nothing here reads that, and files of others may lack it."""
-_TOPS = ("fc.", "classifier.")
 
 
 def save_checkpoint(path: str | Path, network: DetectionNetwork, info: WeightsEntry) -> None:
@@ -110,23 +110,12 @@ def load_state_dict(network: nn.Module, state_dict: Mapping[str, Tensor]) -> Non
     if isinstance(network, DetectionNetwork) and not any(name.startswith("backbone.") for name in given):
         target = network.backbone
     if isinstance(target, Backbone):
-        given = _fit_top(target, given)
+        given = from_timm(given) if isinstance(target, DPN) else given
+        if not target.include_top:
+            given = {name: tensor for name, tensor in given.items() if not name.startswith("fc.")}
     wanted = {name: tensor for name, tensor in target.state_dict().items() if not name.endswith(_COUNTER)}
     _require_fit(given, wanted)
     target.load_state_dict(given, strict=False)
-
-
-def _fit_top(backbone: Backbone, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    if not backbone.include_top:
-        return {name: tensor for name, tensor in given.items() if not name.startswith(_TOPS)}
-    wanted = backbone.state_dict()
-    return {
-        # timm's DPN classifies with a 1x1 convolution, others with a matrix: the same numbers.
-        name: tensor.reshape(wanted[name].shape)
-        if name.startswith(_TOPS) and name in wanted and tensor.numel() == wanted[name].numel()
-        else tensor
-        for name, tensor in given.items()
-    }
 
 
 def _require_fit(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from core.errors import ModelNotFoundError
-from models.architecture import IMAGENET, OPEN_NSFW, Normalization
+from models.architecture import DPN_MXNET, IMAGENET, OPEN_NSFW, Normalization
 from models.backbones.backbone import Backbone, FeatureInfo
+from models.backbones.dpn import DPN
+from models.backbones.dpn import VARIANTS as DPNS
 from models.backbones.resnet import VARIANTS as RESNETS
 from models.backbones.resnet import ResNet
 
@@ -67,3 +69,6 @@ def _entry(name: str) -> _Entry:
 
 for _name, _config in RESNETS.items():
     register_backbone(_name, partial(ResNet, _config), OPEN_NSFW if _name == "resnet50_thin" else IMAGENET)
+for _name, _dpn_config in DPNS.items():
+    # The "b" weights are timm's own, trained on its usual statistics; the others are the authors'.
+    register_backbone(_name, partial(DPN, _dpn_config), IMAGENET if _name.endswith("b") else DPN_MXNET)

@@ -107,7 +107,7 @@ class Bottleneck(nn.Module):
 class ResNet(Backbone):
     """A residual network; features are the outputs of its four stages.
 
-    `resnet18_thin` has a quarter of the width (0.7 M parameters), for tests and machines with little to spare.
+    `resnet18_thin` has a quarter of the width (0.7 M parameters), for tests and for small machines.
     `resnet50_thin` is ResNet-50 at half width (stages of 128, 256, 512 and 1024 channels, 5.9 M parameters):
     the network of Yahoo's open_nsfw (https://github.com/yahoo/open_nsfw, nsfw_model/deploy.prototxt).
     From there it has its two traits, `stride_on_first` and `pool_pads_end`, so that those weights fit.
