@@ -374,7 +374,7 @@ class FrameQueue:
         They never turn stale, as a person asked for them. Returns how many: those for which queue_max_bytes
         leaves no room stay.
         """
-        chosen = self._dead_ids(model) if ids is None else ids
+        chosen = self.dead_ids(model) if ids is None else ids
         replayed = 0
         for one in chosen:
             moved, bells = self._scripts.run(
@@ -390,10 +390,11 @@ class FrameQueue:
 
     def drop_dead(self, model: str, ids: Sequence[str] | None = None) -> int:
         """Deletes dead letters (None: all) for good; they stay counted as failed. Returns how many."""
-        chosen = self._dead_ids(model) if ids is None else ids
+        chosen = self.dead_ids(model) if ids is None else ids
         return sum(int(self._scripts.run("drop_dead", model, one)) for one in chosen)
 
-    def _dead_ids(self, model: str) -> list[str]:
+    def dead_ids(self, model: str) -> list[str]:
+        """Ids of all dead letters of a model, oldest first, without their pictures."""
         return [one.decode() for one in self._scripts.run("dead_ids", model)]
 
     # ---- workers ----------------------------------------------------------------------------------------

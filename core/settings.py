@@ -3,6 +3,7 @@
 Nothing else in framewatch reads the environment, except ingest resolving `${NAME}` in camera URLs.
 """
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,20 @@ class Settings(BaseSettings):
         """Options of a command win over the environment, and that over `framewatch.toml`."""
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """This process's environment with the settings that were given on top, for a child to load the same ones.
+
+    Secrets travel in the environment because other users of a machine can read command lines.
+    """
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    shown = {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in given.items()
+        if value is not None
+    }
+    return {**os.environ, **{f"{PREFIX}{name.upper()}": value for name, value in shown.items()}}
 
 
 def load_settings(**options: Any) -> Settings:
