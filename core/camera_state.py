@@ -1,0 +1,111 @@
+"""What each camera is doing just now, kept on Redis for `status` and the dashboard."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+import redis
+
+from core.redis_client import redis_errors
+
+SILENT_AFTER_S = 15.0
+"""Ingest reports every camera about once a second."""
+
+
+class CameraActivity(StrEnum):
+    """What a camera's reader is doing."""
+
+    CONNECTING = "connecting"
+    LIVE = "live"
+    BACKING_OFF = "backing_off"
+    """Lost or unreachable; it will be opened anew."""
+    REFUSED = "refused"
+    """User or password refused; tried again at the longest interval."""
+    ENDED = "ended"
+    """A recording was read to its end."""
+    FAILED = "failed"
+    """It can never be read as given; somebody must change its URL or its file."""
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class CameraState:
+    """One camera at one moment; holds no URL and no secret."""
+
+    camera: str
+    activity: CameraActivity
+    since: datetime
+    """When this activity began."""
+    reported_at: datetime
+    fps_in: float = 0.0
+    """Frames captured per second lately."""
+    fps_out: float = 0.0
+    """Frames queued per second lately."""
+    last_frame_at: datetime | None = None
+    reconnects: int = 0
+    corrupt: int = 0
+    """Frames that could not be decoded since the reader's start."""
+    error: str | None = None
+    """Why the last connection was lost or failed."""
+
+    def is_silent(self, now: datetime) -> bool:
+        """Whether its ingest process has stopped reporting."""
+        finished = self.activity in (CameraActivity.ENDED, CameraActivity.FAILED, CameraActivity.STOPPED)
+        return not finished and now - self.reported_at > timedelta(seconds=SILENT_AFTER_S)
+
+
+class CameraStates:
+    """The states of all cameras of one fleet: a Redis hash with a JSON object per camera."""
+
+    def __init__(self, client: redis.Redis, namespace: str) -> None:
+        self._client = client
+        self._key = f"{{{namespace}}}:camera-states"
+
+    def save(self, states: Sequence[CameraState]) -> None:
+        """Writes states, in one round trip. Raises QueueUnavailableError."""
+        if states:
+            with redis_errors():
+                self._client.hset(self._key, mapping={state.camera: _to_json(state) for state in states})
+
+    def load(self) -> list[CameraState]:
+        """Every camera's last state by name. Raises QueueUnavailableError."""
+        with redis_errors():
+            found = self._client.hgetall(self._key)
+        return sorted((_from_json(text) for text in found.values()), key=lambda state: state.camera)
+
+    def forget(self, camera: str) -> None:
+        """Drops a removed camera. Raises QueueUnavailableError."""
+        with redis_errors():
+            self._client.hdel(self._key, camera)
+
+
+_TIMES = ("since", "reported_at", "last_frame_at")
+
+
+def new_state(camera: str, activity: CameraActivity, error: str | None = None) -> CameraState:
+    """A state that begins now."""
+    now = datetime.now(UTC)
+    return CameraState(camera, activity, since=now, reported_at=now, error=error)
+
+
+def with_activity(state: CameraState, activity: CameraActivity, error: str | None = None) -> CameraState:
+    """The state after a change of activity, now; its counters stay."""
+    now = datetime.now(UTC)
+    return replace(state, activity=activity, since=now, reported_at=now, error=error, fps_in=0.0, fps_out=0.0)
+
+
+def _to_json(state: CameraState) -> str:
+    fields = asdict(state)
+    for name in _TIMES:
+        fields[name] = fields[name] and fields[name].isoformat()
+    return json.dumps(fields)
+
+
+def _from_json(text: bytes | str) -> CameraState:
+    fields = json.loads(text)
+    for name in _TIMES:
+        fields[name] = fields[name] and datetime.fromisoformat(fields[name])
+    fields["activity"] = CameraActivity(fields["activity"])
+    return CameraState(**fields)

@@ -1,0 +1,34 @@
+"""A camera from nothing but its URL: the defaults that suit recordings and live sources."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from core.types import Camera, Policy
+from ingest.sources import is_recorded
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
+_LONGEST_NAME = 63
+
+
+def camera_for(url: str, name: str | None = None, **options: Any) -> Camera:
+    """A camera with the policy that its kind of source needs; `options` are further fields of Camera.
+
+    A recording waits for room and never turns stale, so that no frame of it is lost; a live camera drops the
+    oldest frame and what is older than ten seconds. Raises SourceError for an unknown kind of URL.
+    """
+    if is_recorded(url):
+        options = {"policy": Policy.WAIT, "max_age_s": None} | options
+    return Camera(name=name or name_from(url), url=url, **options)
+
+
+def name_from(url: str) -> str:
+    """A camera name from a URL: the file's stem, or host and path without login and query."""
+    if is_recorded(url):
+        said = PurePosixPath(url.rstrip("/")).stem
+    else:
+        parts = urlsplit(url)
+        said = f"{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else parts.path
+    name = _NOT_IN_NAMES.sub("-", said).strip("-._")
+    return name[:_LONGEST_NAME] or "camera"

@@ -1,0 +1,208 @@
+"""One camera from its source to the queue: open, sample, shrink, encode, publish, and open anew when lost."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from core.camera_state import CameraActivity, CameraState
+from core.errors import CorruptFrameError, SourceLostError, SourceRefusedError, UsageError
+from core.frame_queue import CameraQueue, FrameQueue
+from core.types import Camera, DropReason, Frame
+from core.urls import redact_url
+from ingest.activity import ActivityReporter
+from ingest.backoff import Backoff
+from ingest.motion import MotionGate
+from ingest.outbox import Outbox
+from ingest.picture import Mask, encode_frame
+from ingest.sampling import Sampler
+from ingest.sources import open_source
+from ingest.sources.source import FrameSource, SourceFrame, SourceOptions
+
+HEALTHY_AFTER_S = 10.0
+"""A camera that was live for as long starts with short waits again."""
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderOptions:
+    """What all cameras of one ingest process have in common."""
+
+    model: str
+    """Weights name for cameras that name none."""
+    jpeg_quality: int = 85
+    open_timeout_s: float = 10.0
+    stall_timeout_s: float = 5.0
+    reconnect_min_s: float = 0.5
+    reconnect_max_s: float = 30.0
+    must_answer: bool = False
+    """Give up when the first connection fails, instead of trying for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureReport:
+    """What became of one camera's reading; captured = published + dropped."""
+
+    camera: str
+    captured: int = 0
+    published: int = 0
+    dropped: Mapping[DropReason, int] = field(default_factory=dict)
+    """Frames that ingest left out; the queue may drop more."""
+    error: str | None = None
+    """Why the reading failed or ended early; None after a good end or a stop."""
+
+
+class Heart:
+    """By when the reader will show life again; read by a watchdog of another thread."""
+
+    def __init__(self) -> None:
+        self.deadline: float | None = None
+        """time.monotonic() seconds; None while any wait is in order."""
+
+    def beat(self, within_s: float | None) -> None:
+        """Promises the next beat within so many seconds."""
+        self.deadline = None if within_s is None else time.monotonic() + within_s
+
+
+def read_camera(
+    camera: Camera,
+    queue: FrameQueue,
+    options: ReaderOptions,
+    stop: threading.Event,
+    *,
+    report: Callable[[CameraState], None] = lambda _: None,
+    heart: Heart | None = None,
+) -> CaptureReport:
+    """Reads one camera until its recording ends, it can never be read, or `stop` is set.
+
+    Raises nothing that a source can cause: `CaptureReport.error` tells. `report` gets every change of state,
+    and the frame rates once a second.
+    """
+    return CameraReader(camera, queue, options, stop, report=report, heart=heart).run()
+
+
+class CameraReader:
+    """The state of `read_camera`; `outbox` may be flushed from another thread."""
+
+    def __init__(
+        self,
+        camera: Camera,
+        queue: FrameQueue,
+        options: ReaderOptions,
+        stop: threading.Event,
+        *,
+        report: Callable[[CameraState], None] = lambda _: None,
+        heart: Heart | None = None,
+    ) -> None:
+        self._camera, self._options, self._stop = camera, options, stop
+        use = CameraQueue(camera.model or options.model, camera.policy, camera.max_age_s)
+        self.outbox = Outbox(queue, camera.name, use, stop)
+        self._activity = ActivityReporter(camera.name, report)
+        self._heart = heart or Heart()
+        self._source_options = SourceOptions(
+            open_timeout_s=options.open_timeout_s,
+            stall_timeout_s=options.stall_timeout_s,
+            max_side=camera.max_side,
+        )
+        self._backoff = Backoff(options.reconnect_min_s, options.reconnect_max_s)
+        self._sampler = Sampler(camera.fps)
+        self._mask = Mask(camera.masks)
+        self._gate = MotionGate() if camera.motion else None
+        self._index = 0
+        self._last_captured_at: datetime | None = None
+
+    def run(self) -> CaptureReport:
+        error: str | None = None
+        try:
+            self._read_until_end()
+        except (UsageError, SourceLostError) as given_up:
+            error = str(given_up)
+            self._activity.change(CameraActivity.FAILED, f"failed: {error}", error)
+        else:
+            ended = CameraActivity.STOPPED if self._stop.is_set() else CameraActivity.ENDED
+            self._activity.change(ended, f"{ended.value} after {self._index} frames")
+        finally:
+            self._heart.beat(None)
+            self.outbox.close()
+        return self.report(error)
+
+    def report(self, error: str | None = None) -> CaptureReport:
+        """The account so far."""
+        dropped = dict(self.outbox.dropped)
+        published = self.outbox.published
+        return CaptureReport(self._camera.name, published + sum(dropped.values()), published, dropped, error)
+
+    def _read_until_end(self) -> None:
+        was_live = False
+        while not self._stop.is_set():
+            try:
+                with self._connect() as source:
+                    was_live = True
+                    self._activity.change(CameraActivity.LIVE, f"live ({source.format})")
+                    self._read(source)
+                    return
+            except SourceLostError as lost:
+                if self._options.must_answer and not was_live:
+                    raise
+                self.outbox.flush()
+                self._back_off(lost)
+
+    def _connect(self) -> FrameSource:
+        name = redact_url(self._camera.url)
+        self._activity.change(CameraActivity.CONNECTING, f"connecting to {name}")
+        # Opening takes up to twice its time-out, and looking up a host's name is not under our control.
+        self._heart.beat(2 * self._options.open_timeout_s + 30)
+        return open_source(self._camera.url, self._source_options)
+
+    def _back_off(self, lost: SourceLostError) -> None:
+        state = self._activity.state
+        if state.activity is CameraActivity.LIVE and _seconds_since(state.since) > HEALTHY_AFTER_S:
+            self._backoff.reset()
+        refused = isinstance(lost, SourceRefusedError)
+        wait_s = self._backoff.next_longest_s() if refused else self._backoff.next_s()
+        activity = CameraActivity.REFUSED if refused else CameraActivity.BACKING_OFF
+        self._activity.change(activity, f"lost: {lost}; trying again in {wait_s:.1f} s", str(lost))
+        self._heart.beat(None)
+        self._stop.wait(wait_s)
+
+    def _read(self, source: FrameSource) -> None:
+        silence_s = None if source.recorded else 2 * self._options.stall_timeout_s + 10
+        self._heart.beat(silence_s)
+        for frame in source:
+            if self._stop.is_set():
+                return
+            self._heart.beat(None)  # Redis may keep us waiting
+            self._take(frame, recorded=source.recorded)
+            self._activity.frame_captured(frame.captured_at, self.outbox.published)
+            self._heart.beat(silence_s)
+
+    def _take(self, source_frame: SourceFrame, *, recorded: bool) -> None:
+        index, captured_at = self._next_identity(source_frame.captured_at)
+        if not self._sampler.takes(captured_at):
+            self.outbox.count(DropReason.SAMPLED_OUT)
+            return
+        try:
+            image, source_size = source_frame.image, source_frame.source_size
+        except CorruptFrameError:
+            self._activity.frame_corrupt()
+            self.outbox.count(DropReason.CORRUPT)
+            return
+        self._mask.paint(image)
+        if self._gate is not None and not self._gate.passes(image, captured_at):
+            self.outbox.count(DropReason.NO_MOTION)
+            return
+        frame = Frame(self._camera.name, index, captured_at, image, source_size)
+        self.outbox.send(encode_frame(frame, self._options.jpeg_quality, recorded=recorded))
+
+    def _next_identity(self, captured_at: datetime) -> tuple[int, datetime]:
+        """The frame's index and a time later than the last one's, over all connections."""
+        if self._last_captured_at is not None:
+            captured_at = max(captured_at, self._last_captured_at + _TICK)
+        self._last_captured_at = captured_at
+        index, self._index = self._index, self._index + 1
+        return index, captured_at
+
+
+def _seconds_since(moment: datetime) -> float:
+    return (datetime.now(moment.tzinfo) - moment).total_seconds()

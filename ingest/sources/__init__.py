@@ -1,0 +1,100 @@
+"""Where frames come from: one registry by URL scheme.
+
+To add a kind, write its module with a FrameSource and add one SourceKind to `KINDS`.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import unquote
+
+from core.errors import SourceError
+from core.urls import redact_url
+from ingest.references import resolve_references
+from ingest.sources.files import VideoFile
+from ingest.sources.images import SUFFIXES, PictureFile, PictureFolder
+from ingest.sources.mjpeg import MjpegStream
+from ingest.sources.rtsp import RtspStream
+from ingest.sources.source import FrameSource, SourceOptions
+from ingest.sources.usb import UsbCamera
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_DEVICE = re.compile(r"/dev/video\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceKind:
+    """One kind of source."""
+
+    schemes: tuple[str, ...]
+    example: str
+    open: Callable[[str, SourceOptions], FrameSource]
+    """Called with the URL, references resolved; must name the source as `options.shown_as` says."""
+    recorded: bool = False
+    """Whether it keeps its own timeline and ends."""
+
+
+def _open_path(url: str, options: SourceOptions) -> FrameSource:
+    path = Path(unquote(url[len("file://") :]) if url.lower().startswith("file://") else url).expanduser()
+    if path.is_dir():
+        return PictureFolder(path, options)
+    if not path.exists():
+        raise SourceError(
+            f"{path}: no such file; expected a video, a picture, a folder of pictures, or a URL"
+        )
+    if path.suffix.lower() in SUFFIXES:
+        return PictureFile(path, options)
+    return VideoFile(path, options)
+
+
+KINDS = (
+    SourceKind(("file",), "street.mp4, pictures/ or file:///videos/street.mp4", _open_path, recorded=True),
+    SourceKind(("rtsp", "rtsps"), "rtsp://USER:PASSWORD@HOST/PATH", RtspStream),
+    SourceKind(("http", "https"), "http://USER:PASSWORD@HOST/PATH (MJPEG)", MjpegStream),
+    SourceKind(("usb",), "usb://0 or /dev/video0", UsbCamera),
+)
+
+
+def _by_scheme(kinds: Iterable[SourceKind]) -> Mapping[str, SourceKind]:
+    known: dict[str, SourceKind] = {}
+    for kind in kinds:
+        for scheme in kind.schemes:
+            if scheme in known:
+                raise ValueError(f"two kinds of source for {scheme}://: {known[scheme]} and {kind}")
+            known[scheme] = kind
+    return known
+
+
+_KIND_BY_SCHEME = _by_scheme(KINDS)
+
+
+def source_kind(url: str) -> SourceKind:
+    """The kind that a URL or path belongs to.
+
+    Raises SourceError for an unknown scheme, listing the known ones.
+    """
+    match = _SCHEME.match(url)
+    if match is None:
+        return _KIND_BY_SCHEME["usb" if _DEVICE.fullmatch(url) else "file"]
+    kind = _KIND_BY_SCHEME.get(match[1].lower())
+    if kind is None:
+        known = ", ".join(f"{scheme}://" for scheme in sorted(_KIND_BY_SCHEME))
+        raise SourceError(f"expected a file or one of {known}, got {redact_url(url)}")
+    return kind
+
+
+def is_recorded(url: str) -> bool:
+    """Whether the source is a recording (it waits for its reader and ends), judged by its URL alone."""
+    return source_kind(url).recorded
+
+
+def open_source(url: str, options: SourceOptions | None = None) -> FrameSource:
+    """Opens a source; close it after use (it is a context manager).
+
+    `${NAME}` references are resolved here; messages show the URL without secrets. Raises SettingsError for a
+    reference to a missing variable, SourceError for what can never work as given, SourceLostError for what
+    may work later (SourceRefusedError: with another password).
+    """
+    kind = source_kind(url)
+    return kind.open(resolve_references(url), replace(options or SourceOptions(), shown_as=redact_url(url)))

@@ -1,0 +1,87 @@
+"""Folders of pictures, and single ones."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import CorruptFrameError, SourceError
+from core.types import from_microseconds
+from ingest.picture import shrink
+from ingest.sources.source import FrameSource, Picture, SourceFormat, SourceFrame, SourceOptions
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_STEP_US = 1_000_000
+
+
+class PictureFolder(FrameSource):
+    """The pictures of a folder by name.
+
+    Each is timed by its modification time when these increase from name to name; otherwise (copied folders)
+    the pictures follow the oldest one second apart.
+    """
+
+    recorded = True
+
+    def __init__(self, path: Path, options: SourceOptions) -> None:
+        self._path = path
+        self._max_side = options.max_side
+        self._files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        if not self._files:
+            raise SourceError(f"{path}: expected a folder of pictures ({' '.join(SUFFIXES)}), got none in it")
+
+    @property
+    def format(self) -> SourceFormat:
+        return SourceFormat(f"{len(self._files)} pictures")
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        for file, moment_us in zip(self._files, _capture_times_us(self._files), strict=True):
+            yield SourceFrame(from_microseconds(moment_us), partial(read_picture, file, self._max_side))
+
+    def close(self) -> None:
+        self._files = []
+
+
+class PictureFile(PictureFolder):
+    """One picture, timed by its modification time."""
+
+    def __init__(self, path: Path, options: SourceOptions) -> None:
+        self._path = path
+        self._max_side = options.max_side
+        self._files = [path]
+        try:
+            read_picture(path, self._max_side)
+        except CorruptFrameError as error:
+            raise SourceError(str(error)) from None
+
+    @property
+    def format(self) -> SourceFormat:
+        return SourceFormat("picture", read_picture(self._path, None).source_size)
+
+
+def read_picture(file: Path, max_side: int | None) -> Picture:
+    """A picture file as BGR, upright by its EXIF orientation. Raises CorruptFrameError."""
+    try:
+        data = np.frombuffer(file.read_bytes(), np.uint8)
+    except OSError as error:
+        raise CorruptFrameError(f"{file}: expected a readable picture, got: {error.strerror}") from error
+    return decode_picture(data, max_side, str(file))
+
+
+def decode_picture(data: NDArray[np.uint8], max_side: int | None, name: str) -> Picture:
+    """An encoded picture (bytes as uint8) as BGR. Raises CorruptFrameError."""
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if image is None:
+        raise CorruptFrameError(f"{name}: expected a picture, got {len(data)} bytes that are none")
+    return Picture(shrink(np.asarray(image, np.uint8), max_side), (image.shape[1], image.shape[0]))
+
+
+def _capture_times_us(files: Sequence[Path]) -> list[int]:
+    times_us = [file.stat().st_mtime_ns // 1000 for file in files]
+    if all(earlier < later for earlier, later in pairwise(times_us)):
+        return times_us
+    return [min(times_us) + number * _STEP_US for number in range(len(files))]

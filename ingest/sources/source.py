@@ -1,0 +1,108 @@
+"""What every kind of source has in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.types import Size
+from ingest.timestamps import SteadyClock
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How to open a source."""
+
+    open_timeout_s: float = 10.0
+    """How long each of connecting and finding the picture format may take."""
+    stall_timeout_s: float = 5.0
+    """Silence after which a live source counts as lost."""
+    max_side: int | None = None
+    """Longer side of the pictures in pixels; None keeps the source's size."""
+    shown_as: str = "source"
+    """What messages call it: the URL without its secrets."""
+    clock: SteadyClock = field(default_factory=SteadyClock)
+    """Shared by all openings of a camera, so that its times never go back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture."""
+
+    image: NDArray[np.uint8]
+    """(H, W, 3) BGR, shrunk to the options' `max_side`."""
+    source_size: Size
+    """Width and height before shrinking."""
+
+
+class SourceFrame:
+    """One captured frame; what it costs to make its picture is paid when `image` is first asked for."""
+
+    def __init__(self, captured_at: datetime, make_picture: Callable[[], Picture]) -> None:
+        self.captured_at = captured_at
+        self._make_picture = make_picture
+
+    @cached_property
+    def _picture(self) -> Picture:
+        return self._make_picture()
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """(H, W, 3) BGR, shrunk to `max_side`. Raises CorruptFrameError."""
+        return self._picture.image
+
+    @property
+    def source_size(self) -> Size:
+        """Width and height of the source's picture in pixels. Raises CorruptFrameError."""
+        return self._picture.source_size
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFormat:
+    """What a source says about itself; None where it does not say."""
+
+    codec: str
+    size: Size | None = None
+    fps: float | None = None
+
+    def __str__(self) -> str:
+        size = f" {self.size[0]}x{self.size[1]}" if self.size else ""
+        return f"{self.codec}{size}" + (f" {self.fps:g} fps" if self.fps else "")
+
+
+class FrameSource(ABC):
+    """An opened source: iterate it once, then close it.
+
+    Iterating a live source ends only by SourceLostError; a recorded one ends after its last frame, or with
+    SourceError when the rest of it cannot be read.
+    """
+
+    recorded: bool
+    """Whether it keeps its own timeline and can wait for its reader."""
+
+    @property
+    @abstractmethod
+    def format(self) -> SourceFormat:
+        """Codec, size and frame rate."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[SourceFrame]:
+        """The frames in the order of their strictly increasing times."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Gives back connections, files and devices; closing twice does no harm."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,225 @@
+"""One process per camera: each is started, watched, changed and stopped without touching the others."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from core.camera_state import CameraActivity, CameraState, CameraStates, with_activity
+from core.errors import DatabaseUnavailableError, QueueUnavailableError
+from core.frame_queue import FrameQueue
+from core.redis_client import make_redis
+from core.types import Camera, Policy
+from ingest.backoff import Backoff
+from ingest.camera_handle import CameraHandle
+from ingest.messages import IngestOptions
+from ingest.reader import CaptureReport
+
+LOG = logging.getLogger(__name__)
+LOOK_EVERY_S = 0.1
+HOUSEKEEP_EVERY_S = 1.0
+RELOAD_EVERY_S = 2.0
+HEALTHY_AFTER_S = 30.0
+MOST_RESTARTS_OF_A_RECORDING = 3
+"""A file that crashes its process would do so for ever."""
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One wanted camera, with its process while it has one."""
+
+    camera: Camera
+    backoff: Backoff
+    handle: CameraHandle | None = None
+    start_at: float = 0.0
+    deaths: int = 0
+    report: CaptureReport | None = None
+    state: CameraState | None = None
+
+
+class Supervisor:
+    """Keeps one process per wanted camera running. Not thread-safe, except for `reports` and `states`."""
+
+    def __init__(
+        self,
+        options: IngestOptions,
+        ring: Callable[[str], None],
+        *,
+        every_second: Callable[[], None] | None = None,
+    ) -> None:
+        """`ring(model)` sends the doorbell; `every_second` is called from the loop, and may raise that Redis
+        or SQL is away."""
+        self._options, self._ring = options, ring
+        self._every_second = every_second
+        client = make_redis(options.redis_url)
+        self._queue = FrameQueue(client, options.limits, options.namespace, ring)
+        self._states = CameraStates(client, options.namespace)
+        self._slots: dict[str, _Slot] = {}
+        self._leaving: list[CameraHandle] = []
+        self._housekept_at = 0.0
+        self._complained: str | None = None
+
+    # ---- what is wanted ---------------------------------------------------------------------------------
+
+    def set_cameras(self, cameras: Sequence[Camera]) -> None:
+        """Starts, restarts and stops what differs from now; all other cameras are left alone."""
+        wanted = {camera.name: camera for camera in cameras if camera.enabled}
+        for name in [name for name in self._slots if self._slots[name].camera != wanted.get(name)]:
+            slot = self._slots.pop(name)
+            if slot.handle is not None:
+                slot.handle.ask_to_stop()
+                self._leaving.append(slot.handle)
+            if name not in wanted:
+                LOG.info("camera %s: removed", name)
+                self._try(partial(self._states.forget, name))
+        for name, camera in wanted.items():
+            if name not in self._slots:
+                reader = self._options.reader
+                self._slots[name] = _Slot(camera, Backoff(reader.reconnect_min_s, reader.reconnect_max_s))
+        self.look()
+
+    # ---- the loop ---------------------------------------------------------------------------------------
+
+    def run(self, load_cameras: Callable[[], Sequence[Camera]], stop: threading.Event) -> None:
+        """Follows the configured cameras until `stop` is set, then stops them all."""
+        reloaded_at = 0.0
+        try:
+            while not stop.is_set():
+                if time.monotonic() - reloaded_at >= RELOAD_EVERY_S:
+                    reloaded_at = time.monotonic()
+                    self._try(lambda: self.set_cameras(load_cameras()))
+                self.look()
+                stop.wait(LOOK_EVERY_S)
+        finally:
+            self.stop()
+
+    def wait_until_ended(
+        self, stop: threading.Event, *, while_waiting: Callable[[], None] | None = None
+    ) -> list[CaptureReport]:
+        """Returns the reports once every camera has ended, or after `stop` was set and all were stopped.
+
+        `while_waiting` is called about ten times a second, e.g. to draw progress.
+        """
+        try:
+            while not stop.is_set() and not self.all_ended:
+                self.look()
+                if while_waiting is not None:
+                    while_waiting()
+                stop.wait(LOOK_EVERY_S)
+        finally:
+            self.stop()
+        return self.reports()
+
+    def look(self) -> None:
+        """One round: notes what ended, starts what is due, kills what hangs; once a second keeps house."""
+        self._leaving = [handle for handle in self._leaving if not self._has_left(handle)]
+        still_leaving = {handle.camera.name for handle in self._leaving}
+        for name, slot in self._slots.items():
+            if slot.handle is not None:
+                self._watch(slot, slot.handle)
+            elif slot.report is None and name not in still_leaving and time.monotonic() >= slot.start_at:
+                slot.handle = CameraHandle(slot.camera, self._options, self._ring)
+        if time.monotonic() - self._housekept_at >= HOUSEKEEP_EVERY_S:
+            self._housekept_at = time.monotonic()
+            self._try(self._housekeep)
+
+    def stop(self) -> None:
+        """Stops all cameras: each counts what it holds; one that does not end in time is killed."""
+        for slot in self._slots.values():
+            if slot.handle is not None:
+                slot.handle.ask_to_stop()
+        while self._leaving or any(slot.handle is not None for slot in self._slots.values()):
+            self._leaving = [handle for handle in self._leaving if not self._has_left(handle)]
+            for slot in self._slots.values():
+                if slot.handle is not None and self._has_left(slot.handle):
+                    self._note_end(slot, slot.handle)
+            time.sleep(LOOK_EVERY_S / 5)
+        self._try(self._housekeep)
+
+    # ---- what is known ----------------------------------------------------------------------------------
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether every camera has a final report."""
+        return all(slot.report is not None for slot in self._slots.values())
+
+    def reports(self) -> list[CaptureReport]:
+        """The final reports so far."""
+        return [slot.report for slot in list(self._slots.values()) if slot.report is not None]
+
+    def states(self) -> list[CameraState]:
+        """What every camera is doing."""
+        states = [slot.handle.state if slot.handle else slot.state for slot in list(self._slots.values())]
+        return [state for state in states if state is not None]
+
+    def process_ids(self) -> dict[str, int]:
+        """Camera name to process id, of those that run."""
+        running = [(name, slot.handle) for name, slot in list(self._slots.items())]
+        return {name: handle.pid for name, handle in running if handle is not None}
+
+    # ---- one camera -------------------------------------------------------------------------------------
+
+    def _watch(self, slot: _Slot, handle: CameraHandle) -> None:
+        if handle.exit_code is None:
+            if handle.is_silent():
+                LOG.error("camera %s: its process says nothing; killing it", slot.camera.name)
+                handle.kill()
+            return
+        handle.close()
+        self._note_end(slot, handle)
+        if slot.report is not None:
+            return
+        if time.monotonic() - handle.started_at > HEALTHY_AFTER_S:
+            slot.backoff.reset()
+        slot.deaths += 1
+        if slot.camera.policy is Policy.WAIT and slot.deaths > MOST_RESTARTS_OF_A_RECORDING:
+            error = f"camera {slot.camera.name}: its process died {slot.deaths} times"
+            slot.report = CaptureReport(slot.camera.name, error=error)
+            LOG.error("%s; giving up", error)
+            return
+        wait_s = slot.backoff.next_s()
+        slot.start_at = time.monotonic() + wait_s
+        LOG.error(
+            "camera %s: its process died (exit code %s); starting it anew in %.1f s",
+            slot.camera.name,
+            handle.exit_code,
+            wait_s,
+        )
+        slot.state = with_activity(handle.state, CameraActivity.BACKING_OFF, "its process died")
+
+    @staticmethod
+    def _has_left(handle: CameraHandle) -> bool:
+        handle.kill_if_overdue()
+        if handle.exit_code is None:
+            return False
+        handle.close()
+        return True
+
+    @staticmethod
+    def _note_end(slot: _Slot, handle: CameraHandle) -> None:
+        slot.handle, slot.report, slot.state = None, handle.report, handle.state
+        if handle.is_stopping and slot.report is None:  # killed in its grace
+            slot.report = CaptureReport(slot.camera.name, error="its process had to be killed")
+
+    # ---- everything else --------------------------------------------------------------------------------
+
+    def _housekeep(self) -> None:
+        self._states.save(self.states())
+        models = {slot.camera.model or self._options.reader.model for slot in self._slots.values()}
+        for model in sorted(models):
+            self._queue.sweep(model)
+        if self._every_second is not None:
+            self._every_second()
+
+    def _try(self, step: Callable[[], None]) -> None:
+        """Redis or SQL may be away for a while: said once, and the cameras go on."""
+        try:
+            step()
+        except (QueueUnavailableError, DatabaseUnavailableError) as error:
+            if self._complained != type(error).__name__:
+                LOG.warning("%s; the cameras go on", error)
+            self._complained = type(error).__name__
+        else:
+            self._complained = None

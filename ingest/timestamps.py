@@ -1,0 +1,106 @@
+"""When a frame was captured: stream time made wall-clock time, strictly increasing per camera.
+
+All times here are whole microseconds since 1970-01-01T00:00Z, so that no rounding accumulates.
+"""
+
+import time
+from fractions import Fraction
+
+MICROSECONDS = 1_000_000
+_CATCH_UP_RATE = Fraction(9, 10)
+_DELAY_WINDOW_US = 30 * MICROSECONDS
+
+
+def to_media_microseconds(pts: int | None, time_base: Fraction | None) -> int | None:
+    """A presentation time stamp in whole microseconds of stream time, rounded exactly; None stays None."""
+    if pts is None or time_base is None:
+        return None
+    return round(pts * time_base * MICROSECONDS)
+
+
+class RecordedTimeline:
+    """A file's own timeline: `start_us` plus the stream time since its first frame.
+
+    A time stamp that is missing or does not increase (joined recordings) puts its frame one frame interval
+    after the one before, and the rest of the file follows on from there.
+    """
+
+    def __init__(self, start_us: int, frame_interval: Fraction) -> None:
+        self._start_us = start_us
+        self._frame_interval_us = frame_interval * MICROSECONDS
+        self._shift_us: int | None = None
+        self._elapsed_us: int | None = None
+
+    def capture_time_us(self, media_us: int | None) -> int:
+        """Time of the frame at stream time `media_us`; None for a frame without a time stamp."""
+        if self._elapsed_us is None:
+            self._shift_us = None if media_us is None else -media_us
+            self._elapsed_us = 0
+            return self._start_us
+        next_us = self._elapsed_us + max(1, round(self._frame_interval_us))
+        if media_us is None:
+            self._elapsed_us = next_us
+        elif self._shift_us is None or media_us + self._shift_us <= self._elapsed_us:
+            self._shift_us, self._elapsed_us = next_us - media_us, next_us
+        else:
+            self._elapsed_us = media_us + self._shift_us
+        return self._start_us + self._elapsed_us
+
+
+class SteadyClock:
+    """The wall clock, except that it never goes back.
+
+    A machine that boots without a clock battery is set right later, sometimes backwards. Then this clock
+    goes on at 0.9 of the speed until the wall clock has caught up.
+    """
+
+    def __init__(self) -> None:
+        self._last_us = 0
+        self._last_tick_us = 0
+
+    def now_us(self) -> int:
+        """Microseconds since the epoch, never less than the last answer."""
+        wall_us, tick_us = time.time_ns() // 1000, time.monotonic_ns() // 1000
+        slow_us = self._last_us + int((tick_us - self._last_tick_us) * _CATCH_UP_RATE)
+        self._last_us, self._last_tick_us = max(wall_us, slow_us), tick_us
+        return self._last_us
+
+
+class LiveTimeline:
+    """Maps a live stream's time to the wall clock by the least delay seen lately.
+
+    A frame cannot arrive before it was captured, so of all (arrival - stream time) in the last half to whole
+    minute the smallest is the best guess of the offset: bursts (a camera sends its buffered group of pictures
+    first), network jitter and pauses of this process do not shift the times, a drifting camera clock is
+    followed, and no frame lies in the future. Stream time that jumps back starts anew at the arrival.
+    """
+
+    def __init__(self) -> None:
+        self._last_us = 0
+        self._media_us: int | None = None
+        self._offset_us: int | None = None
+        self._earlier_offset_us: int | None = None
+        self._window_ends_us = 0
+
+    def capture_time_us(self, media_us: int | None, arrival_us: int) -> int:
+        """Time of the frame at stream time `media_us` that arrived at `arrival_us` by `SteadyClock`.
+
+        A frame without a time stamp was captured when it arrived.
+        """
+        moment_us = arrival_us
+        if media_us is not None:
+            if self._media_us is not None and media_us < self._media_us:
+                self._offset_us = self._earlier_offset_us = None
+            self._media_us = media_us
+            moment_us = media_us + self._least_offset_us(arrival_us - media_us, arrival_us)
+        self._last_us = max(moment_us, self._last_us + 1)
+        return self._last_us
+
+    def _least_offset_us(self, offset_us: int, arrival_us: int) -> int:
+        if self._offset_us is None or arrival_us >= self._window_ends_us:
+            self._earlier_offset_us, self._offset_us = self._offset_us, offset_us
+            self._window_ends_us = arrival_us + _DELAY_WINDOW_US
+        self._offset_us = min(self._offset_us, offset_us)
+        if self._earlier_offset_us is None:
+            return self._offset_us
+        return min(self._offset_us, self._earlier_offset_us)
