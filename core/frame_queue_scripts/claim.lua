@@ -72,22 +72,30 @@ local function take_new(camera, number)
   return #entries
 end
 
-while #found < most and stale < MOST_STALE do
-  local camera = call("ZRANGE", ready, 0, 0)[1]
-  if not camera then
-    break
-  end
-  local share = math.max(1, math.floor((most - #found) / call("ZCARD", ready)))
+local function serve(camera, number)
   call("ZADD", ready, call("HINCRBY", totals, "turn", 1), camera) -- to the end of the ring
-  local taken = take_returned(camera, share)
-  if taken < share then
-    taken = taken + take_new(camera, share - taken)
+  local taken = take_returned(camera, number)
+  if taken < number then
+    taken = taken + take_new(camera, number - taken)
   end
   if taken == 0 then -- counted as waiting, but not there
     taken = number_or_zero(call("HGET", key("queue", camera, model), "waiting"))
     write_off(camera, taken)
   end
-  add_waiting(camera, model, -taken)
+  add_waiting(camera, model, 0 - taken)
+end
+
+-- Each pass gives every ready camera the same share; what some leave goes to the others in the next pass.
+local in_ring = call("ZCARD", ready)
+while in_ring > 0 and #found < most and stale < MOST_STALE do
+  local share = math.max(1, math.floor((most - #found) / in_ring))
+  for _ = 1, in_ring do
+    if #found >= most or stale >= MOST_STALE then
+      break
+    end
+    serve(call("ZRANGE", ready, 0, 0)[1], math.min(share, most - #found))
+  end
+  in_ring = call("ZCARD", ready)
 end
 
 local unfinished = stale >= MOST_STALE and #found < most

@@ -3,7 +3,7 @@
 
 local call = redis.call
 local GROUP = "workers"
-local SLOW_BATCH_US = 50000 -- a drain busy for longer is not waited for while another slot is free
+local SLOW_BATCH_US = 20000 -- a drain busy for longer is not waited for while another slot is free
 local WAKE_US = 100000 -- a woken drain that has not claimed by then is taken for dead
 local LEDGER_MINUTES_KEPT_S = 7 * 24 * 3600 -- when nobody copies them to SQL
 
@@ -232,7 +232,6 @@ local function attend(model, lease_us)
   end
   local batch = math.max(1, number_or_zero(totals[3]))
   local rung, coming = alive("rung", model), alive("woken", model)
-  coming = coming + rung
   while coming * batch < waiting do
     local idle = call("ZREVRANGEBYSCORE", key("idle", model), "+inf", "(" .. digits(now), "LIMIT", 0, 1)[1]
     if not idle then
@@ -247,7 +246,7 @@ local function attend(model, lease_us)
   end
   local active, most = alive("held", model) + rung, math.max(1, slots)
   local bells = 0
-  local all_in_long_batches = coming == 0 and tonumber(totals[4] or SLOW_BATCH_US) >= SLOW_BATCH_US
+  local all_in_long_batches = coming + rung == 0 and tonumber(totals[4] or SLOW_BATCH_US) >= SLOW_BATCH_US
   if active == 0 or (all_in_long_batches and active < most) then
     bells = 1
   end
