@@ -26,7 +26,7 @@ class Completeness:
         self.frames = 0
         """Packets of video so far."""
         self._rate = frame_rate(stream)
-        self._promised = _promised_frames(container, stream, self._rate)
+        self._promised = promised_frames(container, stream)
         self._first_time: Fraction | None = None
         self._end_time = Fraction(0)
         self._last_damaged = False
@@ -59,7 +59,9 @@ class Completeness:
         return self.frames < enough and seen_s * self._rate + 1 < enough
 
 
-def _promised_frames(container: InputContainer, stream: VideoStream, rate: Fraction) -> int | None:
+def promised_frames(container: InputContainer, stream: VideoStream) -> int | None:
+    """How many frames a container says it has; None where it does not say."""
+    rate = frame_rate(stream)
     if stream.frames:
         return int(stream.frames)
     tag = _DURATION_TAG.match(stream.metadata.get("DURATION", ""))  # Matroska

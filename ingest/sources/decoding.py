@@ -40,7 +40,7 @@ def stream_format(stream: VideoStream) -> SourceFormat:
     context = stream.codec_context
     size = (context.width, context.height) if context.width and context.height else None
     rate = stream.average_rate or stream.guessed_rate
-    return SourceFormat(context.name, size, float(rate) if rate else None)
+    return SourceFormat(context.name, size, float(rate) if rate else None, stream.frames or None)
 
 
 class PictureMaker:

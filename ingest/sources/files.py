@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from av.video.stream import VideoStream
 
 from core.errors import SourceError
 from core.types import from_microseconds, to_microseconds
-from ingest.sources.completeness import Completeness
+from ingest.sources.completeness import Completeness, promised_frames
 from ingest.sources.decoding import PictureMaker, frame_rate, open_container, stream_format, undecodable
 from ingest.sources.source import FrameSource, SourceFormat, SourceFrame, SourceOptions
 from ingest.timestamps import RecordedTimeline, to_media_microseconds
@@ -45,7 +46,8 @@ class VideoFile(FrameSource):
 
     @property
     def format(self) -> SourceFormat:
-        return stream_format(self._stream)
+        said = stream_format(self._stream)
+        return replace(said, frames=said.frames or promised_frames(self._container, self._stream))
 
     @property
     def starts_at(self) -> datetime:

@@ -36,7 +36,7 @@ class PictureFolder(FrameSource):
 
     @property
     def format(self) -> SourceFormat:
-        return SourceFormat(f"{len(self._files)} pictures")
+        return SourceFormat(f"{len(self._files)} pictures", frames=len(self._files))
 
     def __iter__(self) -> Iterator[SourceFrame]:
         for file, moment_us in zip(self._files, _capture_times_us(self._files), strict=True):
@@ -60,7 +60,7 @@ class PictureFile(PictureFolder):
 
     @property
     def format(self) -> SourceFormat:
-        return SourceFormat("picture", read_picture(self._path, None).source_size)
+        return SourceFormat("picture", read_picture(self._path, None).source_size, frames=1)
 
 
 def read_picture(file: Path, max_side: int | None) -> Picture:

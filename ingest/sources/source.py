@@ -70,6 +70,8 @@ class SourceFormat:
     codec: str
     size: Size | None = None
     fps: float | None = None
+    frames: int | None = None
+    """About how many a recording has, as its container says: good for a progress bar."""
 
     def __str__(self) -> str:
         size = f" {self.size[0]}x{self.size[1]}" if self.size else ""
