@@ -93,7 +93,11 @@ def _stream(database: Database, statement: Select[Any]) -> Iterator[DetectionRow
 
 
 def _history(wanted: DetectionFilter) -> Select[Any]:
-    """DetectionRow's columns but the last, and what that is made of; in an order without ties."""
+    """DetectionRow's columns but the last, and what that is made of; in an order without ties.
+
+    Every join finds exactly one row. Outer joins tell PostgreSQL so: it takes inner ones for filters, expects
+    one row in the end, and sorts the whole history for the newest hundred (on a million rows 1.8 s, not 4 ms).
+    """
     box = detections.c
     of_frame = and_(
         frames.c.camera_id == box.camera_id,
@@ -112,14 +116,26 @@ def _history(wanted: DetectionFilter) -> Select[Any]:
             *(frames.c.recorded, frames.c.stored_at),
         )
         .select_from(detections)
-        .join(frames, of_frame)
-        .join(cameras, cameras.c.id == box.camera_id)
-        .join(models, models.c.id == box.model_id)
-        .join(classes, of_class)
+        .outerjoin(frames, of_frame)
+        .outerjoin(cameras, cameras.c.id == box.camera_id)
+        .outerjoin(models, models.c.id == box.model_id)
+        .outerjoin(classes, of_class)
     )
     time = box.captured_at.desc() if wanted.newest_first else box.captured_at.asc()
     ordered = statement.order_by(time, box.camera_id, box.frame_index, box.model_id, box.ordinal)
-    return ordered if wanted.limit is None else ordered.limit(wanted.limit)
+    index = _index_in_time_order(wanted)
+    hinted = ordered if index is None else ordered.with_hint(detections, f"INDEXED BY {index}", "sqlite")
+    return hinted if wanted.limit is None else hinted.limit(wanted.limit)
+
+
+def _index_in_time_order(wanted: DetectionFilter) -> str | None:
+    """The index to name to SQLite, which keeps no statistics; None leaves the primary key (camera, time).
+
+    Its own choice sorts a class's whole history for the newest hundred: on a million rows 800 ms, not 2.
+    """
+    if len(wanted.cameras) == 1:
+        return "ix_detections_camera_id_class_id_captured_at" if len(wanted.classes) == 1 else None
+    return "ix_detections_captured_at"
 
 
 def count_detections(

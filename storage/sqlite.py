@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, FromClause, create_engine, event
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 
 from core.errors import SettingsError
 
@@ -42,12 +43,23 @@ def _check_header(file: Path) -> None:
 
 def sqlite_engine(url: URL) -> Engine:
     """An engine for several threads and processes on one file."""
-    engine = create_engine(
-        url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
-    )
+    arguments: dict[str, Any] = {"isolation_level": None}
+    if "timeout" not in url.query:
+        arguments["timeout"] = BUSY_TIMEOUT_S
+    engine = create_engine(url, hide_parameters=True, connect_args=arguments)
+    engine.dialect.statement_compiler = _HintingCompiler
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+class _HintingCompiler(SQLiteCompiler):
+    """Puts `Select.with_hint(table, "INDEXED BY ..", "sqlite")` behind the table's name in FROM."""
+
+    def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:
+        """SQLAlchemy's own compiler for SQLite knows no hints."""
+        del table
+        return text
 
 
 def _set_pragmas(connection: sqlite3.Connection, record: Any) -> None:

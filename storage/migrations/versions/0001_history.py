@@ -21,17 +21,19 @@ LATENCY_MS = {
     ),
     "postgresql": "CAST(EXTRACT(EPOCH FROM f.stored_at - f.captured_at) * 1000 AS double precision)",
 }
+# Every join finds exactly one row. LEFT says so to the planners, which then leave out the joins that a query
+# does not need (most need no frames), and turn one into a plain join where WHERE names its columns.
 VIEW = """
 CREATE VIEW detection_history AS
 SELECT c.name AS camera, d.captured_at, k.name AS class_name, d.score, d.x, d.y, d.width, d.height, d.area,
        f.width AS frame_width, f.height AS frame_height, d.frame_index, m.name AS model, d.track_id,
        CASE WHEN f.recorded THEN NULL ELSE {latency_ms} END AS latency_ms
 FROM detections d
-JOIN cameras c ON c.id = d.camera_id
-JOIN models m ON m.id = d.model_id
-JOIN classes k ON k.model_id = d.model_id AND k.class_id = d.class_id
-JOIN frames f ON f.camera_id = d.camera_id AND f.captured_at = d.captured_at
-             AND f.frame_index = d.frame_index AND f.model_id = d.model_id
+LEFT JOIN cameras c ON c.id = d.camera_id
+LEFT JOIN models m ON m.id = d.model_id
+LEFT JOIN classes k ON k.model_id = d.model_id AND k.class_id = d.class_id
+LEFT JOIN frames f ON f.camera_id = d.camera_id AND f.captured_at = d.captured_at
+                  AND f.frame_index = d.frame_index AND f.model_id = d.model_id
 """
 
 
