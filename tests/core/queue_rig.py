@@ -1,6 +1,5 @@
 """One frame queue in a test's hands: a publisher, workers, and the bells that were rung."""
 
-import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -101,12 +100,3 @@ def indices(claimed: Sequence[ClaimedFrame]) -> list[int]:
 
 def cameras(claimed: Sequence[ClaimedFrame]) -> list[str]:
     return [one.frame.camera for one in claimed]
-
-
-@contextlib.contextmanager
-def stopping(flag: list[bool]) -> Any:
-    """Turns `flag` true at the end, whatever happens, for background threads that look at it."""
-    try:
-        yield
-    finally:
-        flag.append(True)
