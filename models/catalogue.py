@@ -100,12 +100,11 @@ def decode_card(path: Path, text: str) -> WeightsEntry:
         raise WeightsError(
             f"{path}: its description is broken at {where or 'the top'}: {first['msg']}"
         ) from error
-    if (
-        not isinstance(entry.architecture, Architecture)
-        or len(entry.categories) != entry.architecture.num_classes
-    ):
+    classes = entry.architecture.num_classes if isinstance(entry.architecture, Architecture) else 0
+    if len(entry.categories) != classes:
         raise WeightsError(
-            f"{path}: expected a category per class of its network, got {len(entry.categories)} categories"
+            f"{path}: expected a category for each of its network's {classes} classes, "
+            f"got {len(entry.categories)} categories"
         )
     return entry
 

@@ -12,7 +12,7 @@ class FeatureInfo:
 
     channels: int
     stride: int
-    """Input pixels per feature cell; the map of an (H, W) input has ceil(H / stride) rows."""
+    """Input pixels per feature cell: an input with sides that are multiples of it has side / stride cells."""
 
 
 class Backbone(nn.Module, ABC):
@@ -27,7 +27,10 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward_features(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Maps (B, features[i].channels, ceil(H / stride), ceil(W / stride)) of images (B, 3, H, W)."""
+        """Maps (B, features[i].channels, H / stride, W / stride) of images (B, 3, H, W), fine ones first.
+
+        Where a side is not a multiple of the stride, families round differently.
+        """
 
     @abstractmethod
     def forward_top(self, features: Tensor) -> Tensor:

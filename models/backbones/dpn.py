@@ -2,7 +2,7 @@
 
 One tensor holds two paths side by side: its first channels are a residual path, to which every block adds;
 the others are a densely connected path, to which every block appends `growth` channels (figure 2(e) of the
-paper). The numbers are those of its table 1; DPN-68 and smaller are the authors' and timm's additions to the family.
+paper). The numbers are those of its table 1; DPN-68 and smaller are later additions by the authors and timm.
 """
 
 import re
