@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass, field
 
 from core.frame_queue import FrameQueue
+from workers.device import Device
 from workers.hands import Hands
 from workers.watchdog import Watchdog
 
@@ -17,5 +18,5 @@ class WorkerContext:
     hands: Hands = field(default_factory=Hands)
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the process shall finish the batch in hand and claim no more."""
-    device: threading.Lock = field(default_factory=threading.Lock)
-    """Held while a batch is on the device; one at a time, whichever model."""
+    device: Device = field(default_factory=Device)
+    """One for all models of the process."""

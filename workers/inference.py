@@ -8,8 +8,8 @@ import numpy as np
 from core.errors import DeviceLostError, InferenceError
 from core.types import Detections
 from models.detector import Detector
-from workers.context import WorkerContext
 from workers.decoding import Image
+from workers.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +25,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class Inference:
-    """Runs batches of one detector, one at a time on the device that several detectors may share."""
+    """Runs batches of one detector, for a caller that has the device to itself."""
 
-    def __init__(self, detector: Detector, context: WorkerContext, batch_size: int) -> None:
+    def __init__(self, detector: Detector, watchdog: Watchdog, batch_size: int) -> None:
         self.detector = detector
-        self._context = context
+        self._watchdog = watchdog
         self._most_frames = batch_size
 
     @property
@@ -67,7 +67,7 @@ class Inference:
         return self._halve_until_it_works(images[:half]) + self._halve_until_it_works(images[half:])
 
     def _predict(self, images: Sequence[Image]) -> list[Detections]:
-        with self._context.device, self._context.watchdog.watch(f"a batch of {len(images)} frames"):
+        with self._watchdog.watch(f"a batch of {len(images)} frames"):
             return self.detector.predict(images)
 
     def _prove_device(self, like: Image) -> None:

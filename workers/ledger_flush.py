@@ -27,10 +27,23 @@ def flush_ledger(queue: FrameQueue, database: Database) -> int:
     return len(minutes)
 
 
+class OncePerFleet:
+    """A key on Redis that one process of a fleet takes for a while."""
+
+    def __init__(self, client: redis.Redis, key: str) -> None:
+        self._client = client
+        self._key = key
+
+    def take(self, duration_s: float) -> bool:
+        """True for one caller per duration. Raises QueueUnavailableError."""
+        with redis_errors():
+            return bool(self._client.set(self._key, "1", nx=True, px=max(1, round(duration_s * 1000))))
+
+
 class LedgerFlusher:
     """A thread that flushes every `interval_s`, in one process of those that share a namespace."""
 
-    def __init__(self, queue: FrameQueue, database: Database, turn: "Turn", interval_s: float) -> None:
+    def __init__(self, queue: FrameQueue, database: Database, turn: OncePerFleet, interval_s: float) -> None:
         self._queue = queue
         self._database = database
         self._turn = turn
@@ -63,16 +76,3 @@ class LedgerFlusher:
             flush_ledger(self._queue, self._database)
         except (QueueUnavailableError, DatabaseUnavailableError) as error:
             logger.warning("the frame ledger stays on Redis until the next try: %s", error)
-
-
-class Turn:
-    """A key on Redis that one process of a fleet takes for a while."""
-
-    def __init__(self, client: redis.Redis, key: str) -> None:
-        self._client = client
-        self._key = key
-
-    def take(self, duration_s: float) -> bool:
-        """True for one caller per duration. Raises QueueUnavailableError."""
-        with redis_errors():
-            return bool(self._client.set(self._key, "1", nx=True, px=max(1, round(duration_s * 1000))))

@@ -1,10 +1,9 @@
 """Claimed frames -> pictures -> detections -> committed rows -> acknowledged; plain Python without Celery."""
 
 import logging
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -21,11 +20,14 @@ from core.queue_types import Bell, ClaimedFrame
 from core.types import Detections, DropReason, FrameResult, QueuedFrame
 from workers.context import WorkerContext
 from workers.decoding import DecodeFrames, Image
+from workers.device import Turn
 from workers.inference import Inference
 from workers.storing import Done, Store
 
 BLOCK_S = 0.1
 """How long a claim waits for a frame; a worker that shall stop looks up this often."""
+CLAIM_DELAY_S = 0.06
+"""Well below the 100 ms within which every frame shall be in some drain's hands."""
 
 logger = logging.getLogger(__name__)
 
@@ -39,36 +41,6 @@ class Stages:
     store: Store
 
 
-class Running:
-    """The drains at work in one process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._tokens: set[str] = set()
-
-    @contextmanager
-    def place(self, token: str) -> Iterator[None]:
-        """One drain runs while the body does."""
-        with self._lock:
-            self._tokens.add(token)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._tokens.discard(token)
-
-    def leave_to_others(self, token: str) -> bool:
-        """True, and the drain no longer counts, if another one runs.
-
-        When frames come slower than the device works, a second drain would only halve the batches.
-        """
-        with self._lock:
-            if len(self._tokens) < 2:
-                return False
-            self._tokens.discard(token)
-            return True
-
-
 class Pipeline:
     """The drains of one model in one process; each slot's thread may run one."""
 
@@ -78,7 +50,7 @@ class Pipeline:
         self._queue = context.queue
         self._stages = stages
         self._slice_s = slice_s
-        self._running = Running()
+        self._backlog = False
         self.frames_done = 0
 
     def drain(self, consumer: str) -> None:
@@ -108,23 +80,27 @@ class Pipeline:
 
     def _drain_slice(self, bell: Bell) -> None:
         until = time.monotonic() + self._slice_s
-        with self._running.place(bell.token):
-            while time.monotonic() < until and not self._context.stopping.is_set():
-                claimed = self._claim(bell)
+        while time.monotonic() < until and not self._context.stopping.is_set():
+            with self._context.device.turn(BLOCK_S) as turn:
+                if turn is None:
+                    continue
+                claimed = self._claim(bell, turn)
                 if claimed:
-                    self._work_on(claimed)
-                full = len(claimed) >= self._stages.inference.most_frames
-                if not full and self._running.leave_to_others(bell.token):
-                    return
+                    self._work_on(claimed, turn)
 
-    def _claim(self, bell: Bell) -> list[ClaimedFrame]:
+    def _claim(self, bell: Bell, turn: Turn) -> list[ClaimedFrame]:
+        """The next batch; without a backlog when the device is free or soon will be, for frames to join."""
+        if not self._backlog:
+            turn.wait_for_device(CLAIM_DELAY_S)
         most = self._stages.inference.most_frames
-        return self._queue.claim(self._model, bell.consumer, most, BLOCK_S, bell=bell)
+        claimed = self._queue.claim(self._model, bell.consumer, most, BLOCK_S, bell=bell)
+        self._backlog = len(claimed) >= most
+        return claimed
 
-    def _work_on(self, claimed: Sequence[ClaimedFrame]) -> None:
+    def _work_on(self, claimed: Sequence[ClaimedFrame], turn: Turn) -> None:
         with self._context.hands.batch(self._model, claimed):
             try:
-                self.process(claimed)
+                self.process(claimed, turn)
             except (DatabaseUnavailableError, DeviceLostError, QueueUnavailableError, UsageError):
                 with suppress(QueueUnavailableError):  # then they come back by their time-out
                     self._queue.release(self._model, claimed)
@@ -134,29 +110,38 @@ class Pipeline:
                 for one in claimed:
                     self._queue.fail(self._model, one, f"{type(error).__name__}: {error}")
 
-    def process(self, claimed: Sequence[ClaimedFrame]) -> None:
+    def process(self, claimed: Sequence[ClaimedFrame], turn: Turn) -> None:
         """One batch from its claim to its acknowledgement.
 
         Raises DatabaseUnavailableError, QueueUnavailableError, DeviceLostError or UsageError, each with the
         frames that have no row yet still claimed.
         """
+        whole = self._decode(claimed)
+        if not whole:
+            return
+        with turn.on_device():
+            outcomes = self._stages.inference.run([image for _, image in whole])
+        done = self._results([one for one, _ in whole], outcomes)
+        if done:
+            self._stages.store.store(done)
+            self.frames_done += len(done)
+
+    def _decode(self, claimed: Sequence[ClaimedFrame]) -> list[tuple[ClaimedFrame, Image]]:
         images = self._stages.decode([one.frame for one in claimed])
-        whole: list[tuple[ClaimedFrame, Image]] = []
+        whole = []
         for one, image in zip(claimed, images, strict=True):
             if image is None:
                 self._queue.drop(self._model, one, DropReason.CORRUPT)
             else:
                 whole.append((one, image))
-        done = self._infer(whole) if whole else []
-        if done:
-            self._stages.store.store(done)
-            self.frames_done += len(done)
+        return whole
 
-    def _infer(self, pictures: Sequence[tuple[ClaimedFrame, Image]]) -> list[Done]:
-        outcomes = self._stages.inference.run([image for _, image in pictures])
+    def _results(
+        self, claimed: Sequence[ClaimedFrame], outcomes: Sequence[Detections | InferenceError]
+    ) -> list[Done]:
         inferred_at = datetime.now(UTC)
         done = []
-        for (one, _), outcome in zip(pictures, outcomes, strict=True):
+        for one, outcome in zip(claimed, outcomes, strict=True):
             if isinstance(outcome, InferenceError):
                 self._queue.fail(self._model, one, str(outcome))
             else:

@@ -34,7 +34,7 @@ from workers.decoding import DecodeFrames, JpegDecoder
 from workers.identity import WorkerIdentity
 from workers.inference import Inference
 from workers.keeper import Keeper
-from workers.ledger_flush import LedgerFlusher, Turn
+from workers.ledger_flush import LedgerFlusher, OncePerFleet
 from workers.pipeline import Pipeline, Stages
 from workers.storing import ResultWriter, Store
 from workers.watchdog import Watchdog, exit_at_once
@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 class Parts:
     """What a worker is made of; a measurement may put something else in the place of each."""
 
+    queue: FrameQueue
     load: Callable[[str], Detector]
     """Detector of a weights name or file; raises UsageError."""
     decode: DecodeFrames
@@ -73,8 +74,16 @@ def make_parts(settings: Settings) -> Parts:
             )
 
     database = open_database(settings.database_url)
+    queue = make_queue(settings)
     _upgrade_patiently(database)
-    return Parts(load, JpegDecoder(settings.decode_threads), Writer(database), database)
+    return Parts(queue, load, JpegDecoder(settings.decode_threads), Writer(database), database)
+
+
+def make_queue(settings: Settings) -> FrameQueue:
+    """The fleet's frame queue, which rings Celery's bells. Raises SettingsError for a wrong URL."""
+    bell = partial(ring, redis_url=settings.redis_url, namespace=settings.namespace)
+    limits = QueueLimits.from_settings(settings)
+    return FrameQueue(make_redis(settings.redis_url), limits, settings.namespace, bell)
 
 
 def _upgrade_patiently(database: Database) -> None:
@@ -102,16 +111,13 @@ class WorkerService:
         self._consumers: SimpleQueue[str] = SimpleQueue()
         for consumer in identity.consumers:
             self._consumers.put(consumer)
+        self._context = WorkerContext(parts.queue, Watchdog(settings.batch_timeout_s))
         limits = QueueLimits.from_settings(settings)
-        bell = partial(ring, redis_url=settings.redis_url, namespace=settings.namespace)
-        redis = make_redis(settings.redis_url)
-        queue = FrameQueue(redis, limits, settings.namespace, bell)
-        self._context = WorkerContext(queue, Watchdog(settings.batch_timeout_s))
         self._keeper = Keeper(self._context, limits, self._describe, settings.broker_lost_exit_s)
         self._flusher = None
         if parts.database is not None:
-            turn = Turn(redis, f"{settings.namespace}:ledger-flush")
-            self._flusher = LedgerFlusher(queue, parts.database, turn, settings.ledger_flush_s)
+            turn = OncePerFleet(make_redis(settings.redis_url), f"{settings.namespace}:ledger-flush")
+            self._flusher = LedgerFlusher(parts.queue, parts.database, turn, settings.ledger_flush_s)
         for model in identity.models:
             self._pipeline(model)
         self._keeper.start()
@@ -175,12 +181,11 @@ class WorkerService:
     def _load(self, model: str) -> Pipeline:
         detector = self._parts.load(model)
         batch_size = self._settings.batch_size
-        with self._context.device:
-            detector.warm_up(batch_size)
+        detector.warm_up(batch_size)
         weights = WeightsInfo(detector.name, detector.sha256, detector.categories)
         stages = Stages(
             self._parts.decode,
-            Inference(detector, self._context, batch_size),
+            Inference(detector, self._context.watchdog, batch_size),
             Store(model, self._context, self._parts.writer, weights),
         )
         return Pipeline(model, self._context, stages, self._settings.drain_slice_s)
