@@ -36,7 +36,7 @@ class TrainingConfig:
     neck: str = "fpn"
     neck_channels: int = 64
     start_from: Path | None = None
-    """open-nsfw.onnx (see models/opennsfw.py) for the backbone to start from; unset starts from noise."""
+    """open-nsfw.onnx for the backbone, or a detector's or backbone's weights; unset starts from noise."""
     steps: int | None = None
     hours: float | None = None
     """Length: one of the two. Hours count the time spent training, over all resumptions."""

@@ -6,22 +6,20 @@ same working folder, it goes on from its last checkpoint with the batches that w
 
 import csv
 import time
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError  # noqa: TID251  only to catch it: torch raises it for what it refuses
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
 from core.errors import WeightsError
-from models.backbones.resnet import ResNet
 from models.catalogue import WeightsEntry
 from models.device import choose_device, choose_precision
 from models.network import DetectionNetwork, create_detector_network
 from models.one_stage import Execution, OneStageDetector
-from models.opennsfw import calibrate_batch_norm, load_opennsfw
 from models.training.augmentation import Strength
 from models.training.averaging import AveragedNetwork
 from models.training.batches import (
@@ -30,7 +28,6 @@ from models.training.batches import (
     ExampleKey,
     Phase,
     StepSampler,
-    collate,
     create_loader,
     sampling_weights,
 )
@@ -39,6 +36,7 @@ from models.training.dataset import DetectionDataset, read_coco
 from models.training.evaluation import EvaluationReport, evaluate_dataset
 from models.training.losses import DetectionLoss, LossParts
 from models.training.schedule import Schedule
+from models.training.starting import load_start_weights
 from models.weights import save_checkpoint
 
 CHECKPOINT = "checkpoint.pt"
@@ -80,7 +78,7 @@ class _Run:
             config.backbone, config.neck, len(config.categories), config.neck_channels
         )
         if config.start_from is not None:
-            self._load_start_weights(network, config.start_from)
+            load_start_weights(network, config.start_from, self._calibration_pictures())
         self.network = network.to(self.device)
         self.network = self.network.to(memory_format=torch.channels_last)
         self.average = AveragedNetwork(self.network, config.average_decay)
@@ -91,17 +89,12 @@ class _Run:
         self.elapsed_s = 0.0
         config.work_dir.mkdir(parents=True, exist_ok=True)
 
-    def _load_start_weights(self, network: DetectionNetwork, path: Path) -> None:
-        """Fill the backbone and give its batch norms statistics of training pictures."""
-        if not isinstance(network.backbone, ResNet):
-            raise WeightsError(f"{path}: expected a resnet50_thin to start, got {self.config.backbone}")
-        load_opennsfw(network.backbone, path)
-        key = ExampleKey(0, 0, CALIBRATION_CANVAS, Strength(mosaic=0.0))
+    def _calibration_pictures(self) -> Iterator[Tensor]:
+        """Training pictures (1, 3, H, W), without mosaic."""
         examples = ExampleDataset(self.dataset, self.weights, self.config.seed)
-        images = [collate([examples[replace(key, slot=slot)]]).images for slot in range(CALIBRATION_PICTURES)]
-        calibrate_batch_norm(
-            network.backbone, (network.normalize(image.permute(0, 3, 1, 2).float()) for image in images)
-        )
+        for slot in range(CALIBRATION_PICTURES):
+            _, example = examples[ExampleKey(0, slot, CALIBRATION_CANVAS, Strength(mosaic=0.0))]
+            yield torch.from_numpy(example.image[None]).permute(0, 3, 1, 2).float()
 
     @property
     def share(self) -> float:

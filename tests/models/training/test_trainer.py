@@ -13,6 +13,7 @@ from models.training.batches import Phase
 from models.training.config import TrainingConfig, TrainingProgress
 from models.training.evaluation import evaluate
 from models.training.trainer import CHECKPOINT, LOG, create_optimizer, train
+from models.weights import read_state_dict
 from tests.models.training.pictures import CATEGORIES, write_shapes
 
 GENTLE = Strength(mosaic=0.2, min_zoom=0.7, max_zoom=1.2, colour=False)
@@ -105,9 +106,27 @@ def test_norms_and_biases_do_not_decay_and_the_backbone_learns_slower(config: Tr
     assert convolution["peak_lr"] == norm["peak_lr"] == config.learning_rate * config.backbone_share
 
 
-def test_a_start_file_that_is_not_open_nsfw_is_refused(config: TrainingConfig) -> None:
-    with pytest.raises(WeightsError):
-        train(replace(config, start_from=config.train_json))
+def test_a_start_file_that_holds_no_weights_is_refused(config: TrainingConfig) -> None:
+    for suffix in (".onnx", ".safetensors"):
+        path = config.images_dir / f"other{suffix}"
+        path.write_text("no weights")
+        with pytest.raises(WeightsError):
+            train(replace(config, start_from=path, backbone="resnet50_thin"))
+
+
+def test_training_goes_on_from_a_detector_of_other_classes(config: TrainingConfig, tmp_path: Path) -> None:
+    train(config)
+    before = read_state_dict(config.output)
+    one_class = replace(
+        config, work_dir=tmp_path / "fine", start_from=config.output, categories=("disc",), steps=1
+    )
+    frozen = replace(one_class, learning_rate=0.0, output=tmp_path / "fine.safetensors")
+    after = read_state_dict(train(frozen))
+    kept = [name for name in after if after[name].ndim > 1 and not name.startswith("head.class_logits")]
+    assert len(kept) > 20
+    for name in kept:
+        assert torch.equal(after[name], before[name])
+    assert after["head.class_logits.weight"].shape[0] == 1
 
 
 def test_a_run_needs_a_length(config: TrainingConfig) -> None:
