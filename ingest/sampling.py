@@ -10,33 +10,35 @@ _SMOOTHING = 0.1
 class Sampler:
     """Takes `fps` frames per second of stream time, as evenly as the source's frames allow.
 
-    Time is cut into slots of 1/fps from the first frame on, and at most one frame is taken per slot. A frame
-    that comes up to half a source frame interval before its slot counts as in it: otherwise the jitter of a
-    live camera would make the steps uneven (at 25 fps for 5: 0.16, 0.24, 0.2 s instead of 0.2 s throughout).
+    Frames are due every 1/fps from the first one on. A frame that comes up to half a source frame interval
+    early counts as due: otherwise the jitter of a live camera would make the steps uneven (at 25 fps for 5:
+    0.16, 0.24, 0.2 s instead of 0.2 s throughout). A late frame is made up for by the next one, a gap is not.
     """
 
     def __init__(self, fps: float | None) -> None:
-        self._slot_us = None if fps is None else 1e6 / fps
+        self._step_us = None if fps is None else 1e6 / fps
         self._first_us: int | None = None
         self._last_us = 0
-        self._slot = -1
+        self._due_us = 0.0
+        """From the first frame on, as all times here but `first`."""
         self._interval_us: float | None = None
 
     def takes(self, captured_at: datetime) -> bool:
         """Whether to analyse the frame captured then; ask once per frame, in order of time."""
-        if self._slot_us is None:
+        if self._step_us is None:
             return True
-        moment_us = to_microseconds(captured_at)
         if self._first_us is None:
-            self._first_us = self._last_us = moment_us
+            self._first_us = to_microseconds(captured_at)
+        moment_us = to_microseconds(captured_at) - self._first_us
         self._follow_interval(moment_us - self._last_us)
         self._last_us = moment_us
-        # Half a slot at most: a source slower than `fps` is taken whole in any case.
-        early_us = min((self._interval_us or 0.0) / 2, self._slot_us / 2)
-        slot = int((moment_us - self._first_us + early_us) / self._slot_us)
-        if slot <= self._slot:
+        # Half a step at most: a source slower than `fps` is taken whole in any case.
+        early_us = min((self._interval_us or 0.0) / 2, self._step_us / 2)
+        if moment_us + early_us < self._due_us:
             return False
-        self._slot = slot
+        self._due_us += self._step_us
+        if self._due_us < moment_us - self._step_us:
+            self._due_us = moment_us + self._step_us
         return True
 
     def _follow_interval(self, interval_us: int) -> None:

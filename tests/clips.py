@@ -43,7 +43,7 @@ def write_clip(
     metadata: dict[str, str] | None = None,
 ) -> Path:
     """A clip of numbered pictures; `times_ms` gives each frame its own time (variable frame rate)."""
-    with av.open(str(path), "w", options={"movflags": "use_metadata_tags"}) as container:
+    with av.open(str(path), "w") as container:
         container.metadata.update(metadata or {})
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height = size

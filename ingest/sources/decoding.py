@@ -39,7 +39,7 @@ def stream_format(stream: VideoStream) -> SourceFormat:
     """Codec, size and frame rate of a video stream."""
     context = stream.codec_context
     size = (context.width, context.height) if context.width and context.height else None
-    rate = stream.average_rate or stream.guessed_rate
+    rate = stream.average_rate or stream.guessed_rate or context.framerate
     return SourceFormat(context.name, size, float(rate) if rate else None, stream.frames or None)
 
 

@@ -43,6 +43,7 @@ class VideoFile(FrameSource):
             raise
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.thread_count = _DECODER_THREADS
+        self._format = stream_format(self._stream)  # now: PyAV crashes when asked after closing
 
     @property
     def format(self) -> SourceFormat:
@@ -79,9 +80,7 @@ class VideoFile(FrameSource):
         damaged = packet.is_corrupt
         if not damaged:
             try:
-                frames = self._stream.codec_context.decode(packet if packet.size else None)
-            except EOFError:  # flushed before
-                return
+                frames = self._stream.decode(packet)
             except av.FFmpegError:
                 damaged = True
         if damaged:

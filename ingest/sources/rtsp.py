@@ -45,6 +45,7 @@ class RtspStream(FrameSource):
             raise SourceLostError(f"{self._name}: expected a video stream, got none that decodes")
         self._stream = self._container.streams.video[0]
         self._stream.codec_context.thread_count = 1
+        self._format = stream_format(self._stream)  # now: PyAV crashes when asked after closing
 
     def _open(self, url: str) -> InputContainer:
         limits_s = (self._options.open_timeout_s, self._options.stall_timeout_s)
@@ -66,7 +67,7 @@ class RtspStream(FrameSource):
 
     @property
     def format(self) -> SourceFormat:
-        return stream_format(self._stream)
+        return self._format
 
     def __iter__(self) -> Iterator[SourceFrame]:
         timeline = LiveTimeline()
@@ -115,7 +116,7 @@ class RtspStream(FrameSource):
     def _decode(self, packet: "Packet[VideoStream]") -> tuple[bool, list[VideoFrame]]:
         """(whether the packet is damaged, the frames that it completed)."""
         try:
-            return False, self._stream.codec_context.decode(packet)
+            return False, self._stream.decode(packet)
         except av.FFmpegError:
             return True, []
 

@@ -1,0 +1,70 @@
+"""Folders of pictures, and single ones."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import cv2
+import pytest
+
+from core.errors import CorruptFrameError, SourceError
+from core.types import from_microseconds
+from ingest.sources import open_source
+from ingest.sources.source import SourceOptions
+from tests.clips import numbered_picture, read_number, write_pictures
+
+START = datetime(2024, 5, 17, 8, 30, 15, tzinfo=UTC)
+
+
+def date_pictures(folder: Path, offsets_s: list[float]) -> None:
+    for file, offset_s in zip(sorted(folder.iterdir()), offsets_s, strict=True):
+        os.utime(file, ns=(0, round((START.timestamp() + offset_s) * 1_000_000) * 1000))
+
+
+def test_pictures_come_by_name_at_their_modification_times(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "pictures", 4)
+    date_pictures(folder, [0, 1.5, 2, 60])
+    with open_source(str(folder)) as source:
+        frames = list(source)
+    assert [read_number(frame.image, 320) for frame in frames] == [0, 1, 2, 3]
+    assert [(frame.captured_at - START).total_seconds() for frame in frames] == [0, 1.5, 2, 60]
+    assert source.recorded
+
+
+def test_pictures_whose_times_are_out_of_order_are_a_second_apart(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "pictures", 3)
+    date_pictures(folder, [5, 5, 0])
+    with open_source(str(folder)) as source:
+        times = [frame.captured_at for frame in source]
+    assert times == [START, START + timedelta(seconds=1), START + timedelta(seconds=2)]
+
+
+def test_a_corrupt_picture_is_told_and_the_next_one_read(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "pictures", 3)
+    (folder / "picture-0001.jpg").write_bytes(b"\xff\xd8 no picture")
+    with open_source(str(folder)) as source:
+        first, second, third = source
+    assert first.image.shape == third.image.shape
+    with pytest.raises(CorruptFrameError, match=r"picture-0001\.jpg: expected a picture, got 13 bytes"):
+        _ = second.image
+
+
+def test_one_picture_is_a_source_too(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "one.png"), numbered_picture(77, (1280, 720)))
+    with open_source(str(tmp_path / "one.png"), SourceOptions(max_side=640)) as source:
+        (frame,) = source
+    assert read_number(frame.image, 1280) == 77
+    assert (frame.image.shape, frame.source_size) == ((360, 640, 3), (1280, 720))
+    assert frame.captured_at == from_microseconds((tmp_path / "one.png").stat().st_mtime_ns // 1000)
+
+
+def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing here")
+    with pytest.raises(SourceError, match=r"expected a folder of pictures .*got none in it"):
+        open_source(str(tmp_path))
+
+
+def test_a_text_file_named_jpg_says_so(tmp_path: Path) -> None:
+    (tmp_path / "notes.jpg").write_text("nothing here")
+    with pytest.raises(SourceError, match=r"notes\.jpg: expected a picture, got 12 bytes that are none"):
+        open_source(str(tmp_path / "notes.jpg"))

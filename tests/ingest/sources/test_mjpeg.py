@@ -1,0 +1,121 @@
+"""MJPEG over HTTP, over a socket."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+import cv2
+import pytest
+
+from core.errors import CorruptFrameError, SourceError, SourceLostError, SourceRefusedError
+from ingest.sources import open_source
+from ingest.sources.source import SourceOptions
+from tests.clips import numbered_picture, read_number
+from tests.mjpeg_server import MjpegServer
+
+QUICK = SourceOptions(open_timeout_s=1.0, stall_timeout_s=0.5, max_side=640)
+
+
+def pictures(count: int = 8, size: tuple[int, int] = (320, 240)) -> list[bytes]:
+    return [cv2.imencode(".jpg", numbered_picture(number, size))[1].tobytes() for number in range(count)]
+
+
+@pytest.mark.parametrize("with_length", [True, False])
+def test_every_picture_arrives(with_length: bool) -> None:
+    with (
+        MjpegServer(pictures(), with_length=with_length) as server,
+        open_source(server.url(), QUICK) as source,
+    ):
+        frames = list(islice(source, 8))
+    assert [read_number(frame.image, 320) for frame in frames] == list(range(8))
+    assert datetime.now(UTC) - frames[-1].captured_at < timedelta(seconds=1)
+    assert not source.recorded
+
+
+def test_pictures_are_shrunk_and_know_their_source_size() -> None:
+    with MjpegServer(pictures(1, (1280, 720))) as server, open_source(server.url(), QUICK) as source:
+        frame = next(iter(source))
+    assert (frame.image.shape, frame.source_size) == ((360, 640, 3), (1280, 720))
+
+
+def test_a_damaged_picture_is_told_and_the_next_one_read() -> None:
+    good = pictures(1)[0]
+    with (
+        MjpegServer([good, b"\xff\xd8 oh \xff\xd9", good]) as server,
+        open_source(server.url(), QUICK) as source,
+    ):
+        first, damaged, third = islice(source, 3)
+    assert first.image.shape == third.image.shape
+    with pytest.raises(CorruptFrameError):
+        _ = damaged.image
+
+
+@pytest.mark.parametrize("digest", [False, True])
+def test_a_login_is_given(digest: bool) -> None:
+    with (
+        MjpegServer(pictures(), login=("viewer", "p@ss:w"), digest=digest) as server,
+        open_source(server.url(login="viewer:p%40ss%3Aw@"), QUICK) as source,
+    ):
+        assert next(iter(source)).source_size == (320, 240)
+
+
+@pytest.mark.parametrize("login", ["viewer:hush-hush@", ""])
+@pytest.mark.parametrize("digest", [False, True])
+def test_a_wrong_login_is_refused_without_telling_the_password(digest: bool, login: str) -> None:
+    with (
+        MjpegServer(pictures(), login=("viewer", "right"), digest=digest) as server,
+        pytest.raises(SourceRefusedError, match="refused the user or password") as caught,
+    ):
+        open_source(server.url(login=login), QUICK)
+    assert "hush-hush" not in str(caught.value)
+
+
+def test_a_redirection_is_followed() -> None:
+    with (
+        MjpegServer(pictures(), login=("a", "b")) as server,
+        open_source(server.url("/moved", login="a:b@"), QUICK) as source,
+    ):
+        assert next(iter(source)).source_size == (320, 240)
+
+
+def test_a_web_page_is_no_camera() -> None:
+    with (
+        MjpegServer(pictures()) as server,
+        pytest.raises(SourceError, match=r"expected .*MJPEG.*got text/html"),
+    ):
+        open_source(server.url("/page"), QUICK)
+
+
+def test_a_camera_that_freezes_is_noticed_within_the_stall_time() -> None:
+    with MjpegServer(pictures()) as server, open_source(server.url(), QUICK) as source:
+        frames = iter(source)
+        next(frames)
+        server.frozen.set()
+        frozen_at = time.monotonic()
+        with pytest.raises(SourceLostError, match=r"nothing came for 0\.5 s"):
+            list(frames)
+        assert time.monotonic() - frozen_at < QUICK.stall_timeout_s + 1
+
+
+def test_a_camera_that_hangs_up_is_lost() -> None:
+    with MjpegServer(pictures()) as server, open_source(server.url(), QUICK) as source:
+        frames = iter(source)
+        next(frames)
+        server.stopped.set()
+        with pytest.raises(SourceLostError, match="the camera closed the connection"):
+            list(frames)
+
+
+def test_a_camera_that_is_off_is_lost() -> None:
+    with pytest.raises(SourceLostError, match="cannot connect: Connection refused"):
+        open_source("http://127.0.0.1:9/stream", QUICK)
+
+
+def test_a_host_that_does_not_exist_is_lost() -> None:
+    with pytest.raises(SourceLostError, match="cannot connect"):
+        open_source("http://camera.invalid/stream", QUICK)
+
+
+def test_a_port_that_is_no_number_can_never_work() -> None:
+    with pytest.raises(SourceError, match="expected http://HOST"):
+        open_source("http://127.0.0.1:eighty/stream", QUICK)
