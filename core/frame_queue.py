@@ -56,6 +56,8 @@ __all__ = [
 ]
 
 LOG = logging.getLogger(__name__)
+FILES_SHARE = 7 / 8
+"""Of the whole queue's bytes; the rest is kept for live cameras, whose frames cannot wait outside."""
 WAIT_SLICE_S = 0.25
 """How long a publisher waits for room before it looks at `should_stop` again."""
 SLEEP_SLICE_S = 1.0
@@ -102,12 +104,8 @@ class FrameQueue:
         turned true while policy WAIT waited for room. Raises SettingsError when a frame of a waiting camera
         is larger than the queue itself.
         """
-        limits, size = self._limits, len(frame.jpeg)
-        if camera.policy is Policy.WAIT and size > min(limits.camera_max_bytes, limits.queue_max_bytes):
-            raise SettingsError(
-                f"camera {frame.camera}: expected frames within camera_max_bytes={limits.camera_max_bytes} "
-                f"and queue_max_bytes={limits.queue_max_bytes}, got {size} bytes: raise these settings"
-            )
+        if camera.policy is Policy.WAIT:
+            self._require_fit(frame)
         while True:
             accepted, bells = self._publish_once(frame, camera)
             self._ring_bells(camera.model, bells)
@@ -116,6 +114,18 @@ class FrameQueue:
             if should_stop():
                 return False
             self._scripts.wait_for("room", f"{self._run}:{frame.camera}", WAIT_SLICE_S)
+
+    def _require_fit(self, frame: QueuedFrame) -> None:
+        """A publisher must not wait for room that can never be."""
+        limits, size = self._limits, len(frame.jpeg)
+        if size > min(limits.camera_max_bytes, self._files_max_bytes()):
+            raise SettingsError(
+                f"camera {frame.camera}: expected frames within camera_max_bytes={limits.camera_max_bytes} and"
+                f" 7/8 of queue_max_bytes={limits.queue_max_bytes}, got {size} bytes: raise these settings"
+            )
+
+    def _files_max_bytes(self) -> int:
+        return int(self._limits.queue_max_bytes * FILES_SHARE)
 
     def _publish_once(self, frame: QueuedFrame, camera: CameraQueue) -> tuple[bool, int]:
         never_stale = camera.max_age_s is None or camera.policy is Policy.WAIT
@@ -128,7 +138,7 @@ class FrameQueue:
             "" if never_stale else _microseconds(camera.max_age_s or 0.0),
             self._limits.camera_max_frames,
             self._limits.camera_max_bytes,
-            self._limits.queue_max_bytes,
+            self._files_max_bytes() if camera.policy is Policy.WAIT else self._limits.queue_max_bytes,
             _microseconds(self._limits.bell_timeout_s),
             *frame_header(frame),
             frame.jpeg,
@@ -278,7 +288,7 @@ class FrameQueue:
         return bell if needed else None
 
     def renew_bell(self, bell: Bell) -> None:
-        """Starts the lease anew, e.g. while a long batch runs."""
+        """Starts the lease anew, e.g. while a long batch runs; nothing for a bell that was left meanwhile."""
         lease = _microseconds(self._limits.bell_timeout_s)
         self._scripts.run("renew_bell", bell.model, bell.token, lease)
 
@@ -301,18 +311,21 @@ class FrameQueue:
         """
         rung = 0
         for name in [model] if model is not None else self.models():
-            bells = int(self._scripts.run("sweep", name, *self._recovery()))
-            self._ring_bells(name, bells)
-            rung += bells
+            rung += self._ring_bells(name, self._scripts.run("sweep", name, *self._recovery()))
         return rung
 
-    def _ring_bells(self, model: str, count: int) -> None:
-        for remaining in range(int(count), 0, -1):
+    def _ring_bells(self, model: str, count: int) -> int:
+        """Returns how many were rung; frames of the others are safe, and the next sweep rings for them."""
+        for rung in range(int(count)):
             try:
                 self._ring(model)
-            except BaseException:
-                self._unring(model, remaining)
-                raise
+            except BaseException as error:
+                self._unring(model, count - rung)
+                if not isinstance(error, QueueUnavailableError):
+                    raise
+                LOG.warning("frames of %s wait until Celery's broker is back: %s", model, error)
+                return rung
+        return int(count)
 
     def _unring(self, model: str, count: int) -> None:
         """Takes back bells that could not be rung; if this fails too they expire after bell_timeout_s."""

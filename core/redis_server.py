@@ -172,6 +172,7 @@ class EmbeddedRedis:
             "save": "",
             "appendonly": "yes" if self._appendonly else "no",
             "appendfsync": "everysec",
+            "auto-aof-rewrite-min-size": "256mb",  # frames pass through: 64mb is rewritten every few seconds
             "maxmemory-policy": "noeviction",  # bounded by the queue's own caps; eviction would lose frames
         }
         return [word for name, value in options.items() for word in (f"--{name}", value)]

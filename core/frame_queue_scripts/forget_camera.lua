@@ -29,6 +29,7 @@ for _, model in ipairs(call("SMEMBERS", key("models-of", camera))) do
   forget_dead_letters(model)
   make_room(camera, model)
   call("DEL", queue, key("frames", camera, model), key("returned", camera, model))
+  call("ZREM", key("live"), camera .. ":" .. model)
   call("SREM", key("cameras-of", model), camera)
 end
 call("DEL", key("ledger", camera), key("counted", camera), key("models-of", camera))

@@ -36,14 +36,54 @@ local function count(camera, column, number)
   end
 end
 
+---- workers ----------------------------------------------------------------------------------------------
+
+-- Sums up the slots of the workers that serve a model; the smallest of their batch sizes counts.
+local function refresh_slots(model)
+  local slots, batch = 0, nil
+  for _, text in ipairs(call("HVALS", key("workers"))) do
+    local beat = cjson.decode(text)
+    local serves = #beat.models == 0
+    for _, name in ipairs(beat.models) do
+      serves = serves or name == model
+    end
+    if serves then
+      slots = slots + beat.slots
+      batch = math.min(batch or beat.batch_size, beat.batch_size)
+    end
+  end
+  call("HSET", key("model", model), "slots", slots, "batch", batch or 1)
+end
+
+local function refresh_all_slots()
+  for _, model in ipairs(call("SMEMBERS", key("models"))) do
+    refresh_slots(model)
+  end
+end
+
+local function forget_silent_workers()
+  local ends = key("worker-ends")
+  local silent = call("ZRANGEBYSCORE", ends, "-inf", digits(now))
+  for _, worker in ipairs(silent) do
+    call("HDEL", key("workers"), worker)
+    call("ZREM", ends, worker)
+  end
+  if #silent > 0 then
+    refresh_all_slots()
+  end
+end
+
 ---- one camera's queue of one model ----------------------------------------------------------------------
 -- frames:CAMERA:MODEL   the stream; its length is the number in flight
 -- returned:CAMERA:MODEL entries delivered before that wait again, by age
 -- queue:CAMERA:MODEL    waiting (entries in nobody's hands), bytes, delivered (last id read), last (published)
+-- live                  CAMERA:MODEL by bytes, of those whose frames may be dropped to make room
 
 local function ensure_queue(camera, model)
   if call("SADD", key("cameras-of", model), camera) == 1 then
-    call("SADD", key("models"), model)
+    if call("SADD", key("models"), model) == 1 then
+      refresh_slots(model)
+    end
     call("SADD", key("models-of", camera), model)
     call("SADD", key("cameras"), camera)
     call("XGROUP", "CREATE", key("frames", camera, model), GROUP, "0", "MKSTREAM")
@@ -70,6 +110,7 @@ local function add_bytes(camera, model, number)
   end
   call("HINCRBY", key("queue", camera, model), "bytes", number)
   call("INCRBY", key("bytes"), number)
+  call("ZADD", key("live"), "XX", "INCR", number, camera .. ":" .. model)
 end
 
 -- Wakes publishers that wait for room on this camera, or for room at all.
@@ -263,29 +304,7 @@ local function attend(model, lease_us)
   return bells
 end
 
----- workers ----------------------------------------------------------------------------------------------
-
--- Sums up the slots of the live workers that serve a model; the smallest of their batch sizes counts.
-local function refresh_slots(model)
-  local ends = key("worker-ends")
-  for _, worker in ipairs(call("ZRANGEBYSCORE", ends, "-inf", digits(now))) do
-    call("HDEL", key("workers"), worker)
-    call("ZREM", ends, worker)
-  end
-  local slots, batch = 0, nil
-  for _, text in ipairs(call("HVALS", key("workers"))) do
-    local beat = cjson.decode(text)
-    local serves = #beat.models == 0
-    for _, name in ipairs(beat.models) do
-      serves = serves or name == model
-    end
-    if serves then
-      slots = slots + beat.slots
-      batch = math.min(batch or beat.batch_size, beat.batch_size)
-    end
-  end
-  call("HSET", key("model", model), "slots", slots, "batch", batch or 1)
-end
+---- consumers --------------------------------------------------------------------------------------------
 
 -- Deletes a consumer that holds nothing from every camera's group. False if it holds something somewhere.
 local function delete_consumer(model, consumer)
@@ -299,6 +318,8 @@ local function delete_consumer(model, consumer)
     end
   end
   call("HDEL", key("busy", model), consumer)
+  call("ZREM", key("idle", model), consumer)
+  call("ZREM", key("woken", model), consumer)
   return all_deleted
 end
 

@@ -4,50 +4,58 @@ local most_frames, most_bytes, most_total = tonumber(ARGV[6]), tonumber(ARGV[7])
 local lease_us, captured, recorded, rest, jpeg = tonumber(ARGV[9]), ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 
 local frames, queue, size = key("frames", camera, model), key("queue", camera, model), #jpeg
+local waits, own = policy == "wait", camera .. ":" .. model
 ensure_queue(camera, model)
 
 -- A publisher that lost the connection sends its frame again and cannot know whether it is here already.
 local this = run .. " " .. captured .. " " .. rest
-local state = call("HMGET", queue, "last", "waiting", "bytes")
-if state[1] == this then
+local before = call("HMGET", queue, "last", "policy", "bytes")
+if before[1] == this then
   return { 1, attend(model, lease_us) }
 end
-
-local waiting, bytes, length = number_or_zero(state[2]), number_or_zero(state[3]), call("XLEN", frames)
-local total = number_or_zero(call("GET", key("bytes")))
-
-local function drop_one()
-  local before = bytes
-  if waiting == 0 or not drop_oldest_waiting(camera, model) then
-    return false
-  end
-  bytes = tonumber(call("HGET", queue, "bytes"))
-  total, waiting, length = total - before + bytes, waiting - 1, length - 1
-  return true
-end
-
-local function fits()
-  return length < most_frames and bytes + size <= most_bytes and total + size <= most_total
-end
-
-if size <= most_bytes and size <= most_total then -- else dropping others would not help
-  if policy == "latest" then
-    while drop_one() do end
-  elseif policy == "drop_oldest" then
-    while not fits() and drop_one() do end
+if before[2] ~= policy then
+  call("HSET", queue, "policy", policy)
+  if waits then
+    call("ZREM", key("live"), own)
+  else
+    call("ZADD", key("live"), number_or_zero(before[3]), own)
   end
 end
 
-if not fits() then
-  if policy == "wait" then
-    local blocked_by_all = length < most_frames and bytes + size <= most_bytes
-    call("HSET", key("publishers"), run .. ":" .. camera, blocked_by_all and "*" or camera .. ":" .. model)
+local function fits_camera()
+  local bytes = number_or_zero(call("HGET", queue, "bytes"))
+  return bytes + size <= most_bytes and call("XLEN", frames) < most_frames
+end
+
+local function fits_all()
+  return number_or_zero(call("GET", key("bytes"))) + size <= most_total
+end
+
+-- When the whole queue is full the fullest live camera makes room, so that all get the same share of it.
+local function drop_of_fullest()
+  local fullest = call("ZREVRANGE", key("live"), 0, 0)[1]
+  local other, its_model = string.match(fullest or "", "^([^:]+):(.*)$")
+  return other and drop_oldest_waiting(other, its_model)
+end
+
+if policy == "latest" and size <= most_bytes and size <= most_total then
+  while drop_oldest_waiting(camera, model) do end
+end
+local camera_fits, all_fit = fits_camera(), fits_all()
+while not (camera_fits and all_fit) do
+  if waits then
+    call("HSET", key("publishers"), run .. ":" .. camera, camera_fits and "*" or own)
     return { 0, attend(model, lease_us) }
   end
-  call("HSET", queue, "last", this)
-  count(camera, "captured", 1)
-  count(camera, "queue_full", 1)
-  return { 1, attend(model, lease_us) }
+  local hopeless = size > most_bytes or size > most_total -- dropping others would not help
+  local dropped = not hopeless and camera_fits and drop_of_fullest()
+  if hopeless or not (dropped or drop_oldest_waiting(camera, model)) then
+    call("HSET", queue, "last", this)
+    count(camera, "captured", 1)
+    count(camera, "queue_full", 1)
+    return { 1, attend(model, lease_us) }
+  end
+  camera_fits, all_fit = fits_camera(), fits_all()
 end
 
 local expires = "0"

@@ -1,2 +1,2 @@
--- Starts a held bell's lease anew.
-call("ZADD", key("held", ARGV[1]), digits(now + tonumber(ARGV[3])), ARGV[2])
+-- Starts a held bell's lease anew, unless it was left meanwhile.
+call("ZADD", key("held", ARGV[1]), "XX", digits(now + tonumber(ARGV[3])), ARGV[2])

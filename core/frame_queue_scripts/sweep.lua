@@ -2,7 +2,7 @@
 local model, lease_us, claim_us = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local RETIRE_AFTER_CLAIMS = 10 -- a consumer silent for ten claim time-outs (5 minutes) is gone
 
-refresh_slots(model)
+forget_silent_workers()
 recover(model, tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]))
 
 local consumers = key("consumers", model)
