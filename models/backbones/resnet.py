@@ -120,7 +120,7 @@ class ResNet(Backbone):
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
-        # On inputs that are not negative, rounding up equals padding one row and column at the end.
+        # Rounding up is padding one row and column at the end, without moving a value.
         self.maxpool = nn.MaxPool2d(
             3, stride=2, padding=0 if config.pool_pads_end else 1, ceil_mode=config.pool_pads_end
         )
@@ -148,7 +148,8 @@ class ResNet(Backbone):
         return Bottleneck(channels, stride, self.config.stride_on_first)
 
     def forward_features(self, images: Tensor) -> tuple[Tensor, ...]:
-        stem = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # (B, 64, H / 4, W / 4)
+        # ReLU and max commute: after the pool it has a quarter of the values to go through.
+        stem = self.relu(self.maxpool(self.bn1(self.conv1(images))))  # (B, 64, H / 4, W / 4)
         c2 = self.layer1(stem)
         c3 = self.layer2(c2)
         c4 = self.layer3(c3)

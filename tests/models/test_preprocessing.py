@@ -59,6 +59,15 @@ def test_normalisation_subtracts_and_turns_channels_where_the_backbone_sees_rgb(
     assert last == pytest.approx(2.64, abs=1e-4)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_normalisation_keeps_the_memory_layout(layout: torch.memory_format) -> None:
+    images = (torch.rand(2, 3, 4, 5) * 255).to(memory_format=layout)
+    normal = Normalize(IMAGENET)(images)
+    assert normal.is_contiguous(memory_format=layout)
+    mean, std = torch.tensor(IMAGENET.mean).view(3, 1, 1), torch.tensor(IMAGENET.std).view(3, 1, 1)
+    torch.testing.assert_close(normal, (images.flip(1) - mean) / std)
+
+
 def test_bfloat16_holds_every_normalised_pixel_value_exactly() -> None:
     values = torch.arange(256.0).view(256, 1, 1, 1).expand(-1, 3, -1, -1)
     exact = Normalize(OPEN_NSFW)(values)
