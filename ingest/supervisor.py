@@ -4,7 +4,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 
 from core.camera_state import CameraActivity, CameraState, CameraStates, with_activity
@@ -206,10 +207,9 @@ class Supervisor:
     # ---- everything else --------------------------------------------------------------------------------
 
     def _housekeep(self) -> None:
-        self._states.save(self.states())
-        models = {slot.camera.model or self._options.reader.model for slot in self._slots.values()}
-        for model in sorted(models):
-            self._queue.sweep(model)
+        now = datetime.now(UTC)
+        self._states.save([replace(state, reported_at=now) for state in self.states()])
+        self._queue.sweep()
         if self._every_second is not None:
             self._every_second()
 

@@ -74,19 +74,15 @@ def source_kind(url: str) -> SourceKind:
 
     Raises SourceError for an unknown scheme, listing the known ones.
     """
-    match = _SCHEME.match(url)
-    if match is None:
-        return _KIND_BY_SCHEME["usb" if _DEVICE.fullmatch(url) else "file"]
-    kind = _KIND_BY_SCHEME.get(match[1].lower())
-    if kind is None:
-        known = ", ".join(f"{scheme}://" for scheme in sorted(_KIND_BY_SCHEME))
-        raise SourceError(f"expected a file or one of {known}, got {redact_url(url)}")
-    return kind
+    return _find_kind(url, redact_url(url))
 
 
 def is_recorded(url: str) -> bool:
-    """Whether the source is a recording (it waits for its reader and ends), judged by its URL alone."""
-    return source_kind(url).recorded
+    """Whether the source is a recording (it waits for its reader and ends), judged by its URL alone.
+
+    A URL that begins with a `${NAME}` reference counts as live. Raises SourceError for an unknown scheme.
+    """
+    return not url.startswith("${") and source_kind(url).recorded
 
 
 def open_source(url: str, options: SourceOptions | None = None) -> FrameSource:
@@ -96,5 +92,17 @@ def open_source(url: str, options: SourceOptions | None = None) -> FrameSource:
     reference to a missing variable, SourceError for what can never work as given, SourceLostError for what
     may work later (SourceRefusedError: with another password).
     """
-    kind = source_kind(url)
-    return kind.open(resolve_references(url), replace(options or SourceOptions(), shown_as=redact_url(url)))
+    shown_as, resolved = redact_url(url), resolve_references(url)
+    kind = _find_kind(resolved, shown_as)
+    return kind.open(resolved, replace(options or SourceOptions(), shown_as=shown_as))
+
+
+def _find_kind(url: str, shown_as: str) -> SourceKind:
+    match = _SCHEME.match(url)
+    if match is None:
+        return _KIND_BY_SCHEME["usb" if _DEVICE.fullmatch(url) else "file"]
+    kind = _KIND_BY_SCHEME.get(match[1].lower())
+    if kind is None:
+        known = ", ".join(f"{scheme}://" for scheme in sorted(_KIND_BY_SCHEME))
+        raise SourceError(f"expected a file or one of {known}, got {shown_as}")
+    return kind

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.errors import SettingsError, SourceError
+from core.errors import SettingsError, SourceError, SourceLostError
 from ingest.sources import KINDS, SourceKind, _by_scheme, is_recorded, open_source, source_kind
 
 
@@ -40,6 +40,13 @@ def test_every_kind_has_an_example_of_its_own(kind: SourceKind) -> None:
 def test_two_kinds_cannot_share_a_scheme() -> None:
     with pytest.raises(ValueError, match="two kinds of source for file://"):
         _by_scheme([*KINDS, KINDS[0]])
+
+
+def test_a_reference_may_stand_for_the_whole_url(monkeypatch) -> None:
+    monkeypatch.setenv("GATE_URL", "rtsp://viewer:hush@127.0.0.1:9/x")
+    assert not is_recorded("${GATE_URL}")
+    with pytest.raises(SourceLostError, match=r"^\$\{GATE_URL\}: cannot connect: Connection refused$"):
+        open_source("${GATE_URL}")
 
 
 def test_a_missing_variable_is_named() -> None:
