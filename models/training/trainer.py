@@ -101,16 +101,17 @@ class _Run:
         return self.schedule.progress(self.step, self.elapsed_s)
 
     def loop(self, progress: ProgressCallback) -> None:
-        """Step until the schedule ends, saving and validating on the way."""
+        """Step until the schedule ends, saving and validating on the way and at the end."""
         self.network.train()
         batches = iter(self._batches()) if self.share < 1.0 else iter(())
         while self.share < 1.0:
             started = time.perf_counter()
             parts, rate = self._train_step(next(batches))
             self.step += 1
-            report = self.validate() if self._is_due(self.config.validate_every) else None
             took_s = time.perf_counter() - started
             self.elapsed_s += took_s
+            is_last = self.share >= 1.0
+            report = self.validate() if is_last or self._is_due(self.config.validate_every) else None
             state = TrainingProgress(
                 step=self.step,
                 share=self.share,

@@ -143,7 +143,6 @@ def test_a_few_shapes_are_learned(config: TrainingConfig) -> None:
         warm_up_steps=10,
         average_decay=0.9,
         val_json=config.train_json,
-        validate_every=160,
         save_every=0,
     )
     reports: list[TrainingProgress] = []
