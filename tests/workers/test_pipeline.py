@@ -1,0 +1,285 @@
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from core.errors import DeviceLostError
+from core.frame_queue import FrameQueue
+from core.types import Detections, DropReason, FrameResult, WeightsInfo
+from models.detector import Detector
+from storage.database import Database, open_database
+from storage.writer import Writer
+from tests.waiting import wait_until
+from tests.workers.rig import (
+    START,
+    make_frame,
+    publish,
+    select,
+    stored_indices,
+    waiting_camera,
+)
+from tests.workers.test_inference import FaultyDetector
+from workers.context import WorkerContext
+from workers.decoding import JpegDecoder, decode_frame
+from workers.inference import Inference
+from workers.pipeline import Pipeline, Stages, to_source_pixels
+from workers.storing import Patience, ResultWriter, Store
+from workers.watchdog import Watchdog
+
+pytestmark = pytest.mark.redis
+
+MODEL = "tiny"
+IMPATIENT = Patience(database_s=0.2, queue_s=0.2, first_delay_s=0.02, most_delay_s=0.05)
+
+MakePipeline = Callable[[Detector, ResultWriter], Pipeline]
+
+
+@pytest.fixture
+def context(queue: FrameQueue) -> Iterator[WorkerContext]:
+    watchdog = Watchdog(60.0)
+    yield WorkerContext(queue, watchdog)
+    watchdog.close()
+
+
+@pytest.fixture
+def make_pipeline(context: WorkerContext) -> Iterator[MakePipeline]:
+    """Builds pipelines with batches of four and short slices."""
+    decoder = JpegDecoder(2)
+
+    def make(detector: Detector, writer: ResultWriter) -> Pipeline:
+        weights = WeightsInfo(detector.name, detector.sha256, detector.categories)
+        store = Store(MODEL, context, writer, weights, IMPATIENT)
+        stages = Stages(decoder, Inference(detector, context.watchdog, 4), store)
+        return Pipeline(MODEL, context, stages, slice_s=0.1)
+
+    yield make
+    decoder.close()
+
+
+def drain_all(pipeline: Pipeline, queue: FrameQueue) -> None:
+    """Answers bells until no frame is left."""
+
+    def nothing_left() -> bool:
+        pipeline.drain("slot-1")
+        return sum(depth.frames for depth in queue.depth(MODEL)) == 0
+
+    wait_until(nothing_left, 20.0, "the queue is empty")
+
+
+def test_a_frame_becomes_rows_with_its_boxes_in_pixels_of_the_source(
+    make_pipeline: MakePipeline, queue: FrameQueue, database: Database, tiny_detector: Detector
+) -> None:
+    publish(queue, MODEL, 5)
+    drain_all(make_pipeline(tiny_detector, Writer(database)), queue)
+    assert stored_indices(database) == [0, 1, 2, 3, 4]
+    expected = []
+    for index in range(5):
+        seen = tiny_detector.predict([decode_frame(make_frame(index))])[0]
+        for (x1, y1, x2, y2), label in zip(seen.boxes * 2.0, seen.labels, strict=True):
+            expected.append((index, seen.categories[label], *np.clip([x1, y1, x2, y2], 0, [320, 240] * 2)))
+    rows = select(
+        database,
+        "SELECT frame_index, class_name, x, y, x + width, y + height FROM detection_history"
+        " ORDER BY frame_index, score DESC",
+    )
+    assert len(rows) == len(expected) > 5
+    assert sorted(row[:2] for row in rows) == sorted(row[:2] for row in expected)
+    np.testing.assert_allclose(
+        sorted([float(value) for value in row[2:]] for row in rows),
+        sorted([float(value) for value in row[2:]] for row in expected),
+        atol=0.01,
+    )
+
+
+def test_frames_keep_their_identity_and_size(
+    make_pipeline: MakePipeline, queue: FrameQueue, database: Database, tiny_detector: Detector
+) -> None:
+    publish(queue, MODEL, 3, camera="yard")
+    drain_all(make_pipeline(tiny_detector, Writer(database)), queue)
+    results = select(database, "SELECT width, height, frame_index FROM frames ORDER BY captured_at")
+    assert results == [(320, 240, 0), (320, 240, 1), (320, 240, 2)]
+    ledger = queue.ledger("yard")
+    assert (ledger.captured, ledger.stored, ledger.in_flight, ledger.balance) == (3, 3, 0, 0)
+
+
+def test_several_cameras_share_a_batch(
+    make_pipeline: MakePipeline, queue: FrameQueue, database: Database, tiny_detector: Detector
+) -> None:
+    for camera in ("gate", "yard", "hall", "roof"):
+        publish(queue, MODEL, 1, camera=camera)
+    detector = FaultyDetector(tiny_detector, lambda images: None)
+    drain_all(make_pipeline(detector, Writer(database)), queue)
+    assert detector.batches == [4]
+    assert select(database, "SELECT count(*) FROM frames") == [(4,)]
+
+
+def test_a_frame_that_comes_twice_is_stored_once(
+    make_pipeline: MakePipeline, queue: FrameQueue, database: Database, tiny_detector: Detector
+) -> None:
+    pipeline = make_pipeline(tiny_detector, Writer(database))
+    publish(queue, MODEL, 2)
+    drain_all(pipeline, queue)
+    before = select(database, "SELECT count(*) FROM detections")
+    publish(queue, MODEL, 2)
+    drain_all(pipeline, queue)
+    assert stored_indices(database) == [0, 1]
+    assert select(database, "SELECT count(*) FROM detections") == before
+
+
+def test_a_corrupt_jpeg_is_a_counted_drop_and_nothing_else_stops(
+    make_pipeline: MakePipeline, queue: FrameQueue, database: Database, tiny_detector: Detector
+) -> None:
+    publish(queue, MODEL, 2)
+    queue.publish(make_frame(2, jpeg=b"no picture at all"), waiting_camera(MODEL))
+    publish(queue, MODEL, 2, first=3)
+    drain_all(make_pipeline(tiny_detector, Writer(database)), queue)
+    assert stored_indices(database) == [0, 1, 3, 4]
+    ledger = queue.ledger("gate")
+    assert ledger.dropped[DropReason.CORRUPT] == 1
+    assert (ledger.captured, ledger.in_flight, ledger.balance) == (5, 0, 0)
+
+
+def test_a_poisonous_frame_goes_to_the_dead_letters_while_the_others_flow(
+    make_pipeline: MakePipeline, queue: FrameQueue, database: Database, tiny_detector: Detector
+) -> None:
+    poison = decode_frame(make_frame(3))
+
+    def fault(images: Sequence[NDArray[np.uint8]]) -> None:
+        if any(np.array_equal(image, poison) for image in images):
+            raise RuntimeError("poison")
+
+    pipeline = make_pipeline(FaultyDetector(tiny_detector, fault), Writer(database))
+    publish(queue, MODEL, 6)
+    drain_all(pipeline, queue)
+    assert stored_indices(database) == [0, 1, 2, 4, 5]
+    (letter,) = queue.dead_letters(MODEL)
+    assert (letter.frame.index, letter.deliveries, letter.error) == (3, 3, "RuntimeError: poison")
+    ledger = queue.ledger("gate")
+    assert ledger.dropped[DropReason.FAILED] == 1
+    assert (ledger.in_flight, ledger.balance) == (0, 0)
+
+
+def test_a_lost_device_gives_its_frames_back_as_if_it_had_never_had_them(
+    make_pipeline: MakePipeline, queue: FrameQueue, database: Database, tiny_detector: Detector
+) -> None:
+    def fault(images: Sequence[NDArray[np.uint8]]) -> None:
+        raise RuntimeError("CUDA error")
+
+    publish(queue, MODEL, 4)
+    with pytest.raises(DeviceLostError):
+        make_pipeline(FaultyDetector(tiny_detector, fault), Writer(database)).drain("slot-1")
+    assert [claimed.delivery for claimed in queue.claim(MODEL, "another", 8, 0.0)] == [1, 1, 1, 1]
+
+
+def test_frames_go_back_to_the_queue_while_the_database_is_away(
+    make_pipeline: MakePipeline, queue: FrameQueue, tiny_detector: Detector
+) -> None:
+    nobody_there = open_database("postgresql://framewatch@127.0.0.1:1/history")
+    publish(queue, MODEL, 3)
+    make_pipeline(tiny_detector, Writer(nobody_there)).drain("slot-1")
+    nobody_there.close()
+    ledger = queue.ledger("gate")
+    assert (ledger.stored, ledger.in_flight, ledger.dropped_total) == (0, 3, 0)
+    assert [claimed.delivery for claimed in queue.claim(MODEL, "another", 8, 0.0)] == [1, 1, 1]
+
+
+def test_a_result_that_sql_refuses_fails_alone(
+    make_pipeline: MakePipeline,
+    context: WorkerContext,
+    queue: FrameQueue,
+    database: Database,
+    tiny_detector: Detector,
+) -> None:
+    class NanDetector(FaultyDetector):
+        """A network that overflowed on one picture."""
+
+        def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+            found = super().predict(images)
+            return [self._overflow(one) if index == 1 else one for index, one in enumerate(found)]
+
+        def _overflow(self, seen: Detections) -> Detections:
+            assert len(seen)
+            return replace(seen, scores=np.full_like(seen.scores, np.nan))
+
+    publish(queue, MODEL, 4)
+    pipeline = make_pipeline(NanDetector(tiny_detector, lambda images: None), Writer(database))
+    claimed = queue.claim(MODEL, "slot-1", 4, 0.0)
+    with context.device.turn(1.0) as turn:
+        assert turn is not None
+        pipeline.process(claimed, turn)
+    assert stored_indices(database) == [0, 2, 3]
+    (again,) = queue.claim(MODEL, "slot-1", 4, 0.0)
+    assert (again.frame.index, again.delivery) == (1, 2)
+
+
+def test_rows_are_committed_before_a_frame_counts_as_stored(
+    make_pipeline: MakePipeline, queue: FrameQueue, database: Database, tiny_detector: Detector
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    class WatchingWriter(Writer):
+        def write(self, results: Sequence[FrameResult], weights: WeightsInfo) -> None:  # type: ignore[override]
+            seen.append((len(stored_indices(database)), queue.ledger("gate").stored))
+            super().write(results, weights)
+            seen.append((len(stored_indices(database)), queue.ledger("gate").stored))
+
+    publish(queue, MODEL, 2)
+    drain_all(make_pipeline(tiny_detector, WatchingWriter(database)), queue)
+    assert seen == [(0, 0), (2, 0)]
+    assert queue.ledger("gate").stored == 2
+
+
+def test_a_stopping_worker_claims_no_more(
+    make_pipeline: MakePipeline,
+    context: WorkerContext,
+    queue: FrameQueue,
+    database: Database,
+    tiny_detector: Detector,
+) -> None:
+    pipeline = make_pipeline(tiny_detector, Writer(database))
+    context.stopping.set()
+    publish(queue, MODEL, 2)
+    pipeline.drain("slot-1")
+    assert queue.ledger("gate").stored == 0
+    assert len(queue.claim(MODEL, "another", 8, 0.0)) == 2
+
+
+def test_boxes_are_clipped_to_the_source_and_those_outside_of_it_are_gone() -> None:
+    boxes = np.array([[-5, -5, 20, 30], [150, 100, 170, 130], [161, 0, 170, 10]], np.float32)
+    seen = Detections(boxes, np.array([0.9, 0.8, 0.7], np.float32), np.zeros(3, np.int64), ("person",))
+    mapped = to_source_pixels(seen, make_frame(0))
+    np.testing.assert_array_equal(mapped.boxes, [[0, 0, 40, 60], [300, 200, 320, 240]])
+    np.testing.assert_array_equal(mapped.scores, seen.scores[:2])
+    assert len(to_source_pixels(Detections.empty(("person",)), make_frame(0))) == 0
+
+
+def test_a_live_frame_keeps_the_order_of_its_times(
+    make_pipeline: MakePipeline, queue: FrameQueue, database: Database, tiny_detector: Detector
+) -> None:
+    captured_at = queue.server_time() - timedelta(milliseconds=50)
+    queue.publish(replace(make_frame(0), captured_at=captured_at, recorded=False), waiting_camera(MODEL))
+    drain_all(make_pipeline(tiny_detector, Writer(database)), queue)
+    ((captured, enqueued, inferred, stored),) = select(
+        database, "SELECT captured_at, enqueued_at, inferred_at, stored_at FROM frames"
+    )
+    assert captured < enqueued < inferred <= stored
+    assert captured > START.isoformat(sep=" ")
+
+
+def test_an_unexpected_fault_counts_as_a_failed_delivery_so_that_no_frame_comes_for_ever(
+    make_pipeline: MakePipeline, queue: FrameQueue, database: Database, tiny_detector: Detector
+) -> None:
+    class ShortDetector(FaultyDetector):
+        """Breaks its contract: one answer too few."""
+
+        def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+            return super().predict(images)[1:]
+
+    publish(queue, MODEL, 2)
+    pipeline = make_pipeline(ShortDetector(tiny_detector, lambda images: None), Writer(database))
+    drain_all(pipeline, queue)
+    assert {letter.frame.index for letter in queue.dead_letters(MODEL)} == {0, 1}
+    assert queue.ledger("gate").balance == 0
