@@ -102,7 +102,7 @@ def _equals_one_of(column: ColumnElement[int], values: Sequence[int]) -> ColumnE
 
 
 def _camera_ids(connection: Connection, names: Sequence[str]) -> list[int]:
-    known = dict(connection.execute(select(cameras.c.name, cameras.c.id)).tuples().all())
+    known = dict(connection.execute(select(cameras.c.name, cameras.c.id)).all())
     for name in names:
         if name not in known:
             listed = ", ".join(sorted(known)) or "none so far"
@@ -112,7 +112,7 @@ def _camera_ids(connection: Connection, names: Sequence[str]) -> list[int]:
 
 def _of_classes(connection: Connection, names: Sequence[str]) -> list[ColumnElement[bool]]:
     """Class numbers belong to a model: "car" may be 1 for one and 2 for another."""
-    rows = connection.execute(select(classes.c.model_id, classes.c.class_id, classes.c.name)).tuples().all()
+    rows = connection.execute(select(classes.c.model_id, classes.c.class_id, classes.c.name)).all()
     known = {name for _, _, name in rows}
     for name in names:
         if name not in known:

@@ -28,7 +28,7 @@ def camera_ids(connection: Connection, names: Iterable[str]) -> dict[str, int]:
 
 def _known_cameras(connection: Connection, names: list[str]) -> dict[str, int]:
     found = connection.execute(select(cameras.c.name, cameras.c.id).where(cameras.c.name.in_(names)))
-    return dict(found.tuples().all())
+    return dict(found.all())
 
 
 def model_id(connection: Connection, weights: WeightsInfo) -> int:

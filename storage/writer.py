@@ -127,7 +127,7 @@ def _insert_frames(connection: Connection, keyed: dict[FrameKey, FrameResult], m
     rows = [frame_row(keyed[key], key[0], model, stored_at) for key in sorted(keyed)]
     columns = frames.c.camera_id, frames.c.captured_at, frames.c.frame_index
     found = connection.execute(insert_missing(connection, frames).returning(*columns), rows)
-    return {(camera, captured_at, index) for camera, captured_at, index in found.tuples()}
+    return {(camera, captured_at, index) for camera, captured_at, index in found}
 
 
 def _delete_detections(connection: Connection, keys: Iterable[FrameKey], model: int) -> None:
