@@ -23,7 +23,9 @@ MAX_DETECTIONS = 100
 class Predictor(Protocol):
     """What evaluation needs of a detector."""
 
-    categories: tuple[str, ...]
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Class names; a label is an index into them."""
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Detections of each picture, boxes in its own pixels."""

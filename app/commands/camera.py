@@ -1,0 +1,316 @@
+"""`framewatch camera`: the cameras that `up` and `ingest` watch."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.filters import split_names
+from app.options import with_settings
+from app.tables import Column, print_hint, print_table, stdout
+from core.errors import SettingsError
+from core.settings import Settings
+from core.types import Camera, Policy
+
+group = typer.Typer(no_args_is_help=True, help="Add, list, change, remove and check cameras.")
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the camera.")]
+
+
+@dataclass(frozen=True, slots=True)
+class CameraOptions:
+    """What can be said about a camera; what is not given is None."""
+
+    camera_model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="Weights for this camera (default: the MODEL setting)."),
+    ] = None
+    fps: Annotated[
+        float | None, typer.Option("--fps", help="Frames per second to analyse (default: every frame).")
+    ] = None
+    max_side: Annotated[
+        int | None,
+        typer.Option(
+            "--max-side", metavar="PIXELS", help="Longer side of the queued picture (default: 640)."
+        ),
+    ] = None
+    policy: Annotated[
+        Policy | None,
+        typer.Option(
+            "--policy", help="When the queue is full (default: drop_oldest; files: wait, which loses none)."
+        ),
+    ] = None
+    max_age: Annotated[
+        float | None,
+        typer.Option(
+            "--max-age", metavar="SECONDS", help="Drop frames that waited longer (default: 10; files: never)."
+        ),
+    ] = None
+    motion: Annotated[
+        bool | None,
+        typer.Option("--motion/--no-motion", help="Skip frames in which nothing moves.", show_default=False),
+    ] = None
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mask",
+            metavar="X,Y,X,Y,...",
+            help="Polygon to leave out, x and y from 0 to 1; repeat for more.",
+        ),
+    ] = None
+    class_name: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Store only these classes; repeat it, or part names by commas."),
+    ] = None
+    enabled: Annotated[
+        bool | None, typer.Option("--enabled/--disabled", help="Whether it is watched.", show_default=False)
+    ] = None
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of `Camera` that were given. Raises SettingsError for a mask that is none."""
+        given: dict[str, Any] = {
+            "model": self.camera_model,
+            "fps": self.fps,
+            "max_side": self.max_side,
+            "policy": self.policy,
+            "max_age_s": self.max_age,
+            "motion": self.motion,
+            "masks": tuple(parse_polygon(mask) for mask in self.mask) if self.mask else None,
+            "classes": split_names(self.class_name) or None,
+            "enabled": self.enabled,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@group.command()
+@with_settings("database_url")
+def add(
+    settings: Settings,
+    name: NameArgument,
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="rtsp://, http://, usb://0, or a file; secrets as ${NAME}.")
+    ],
+    options: CameraOptions,
+) -> None:
+    """Adds a camera; a running `up` or `ingest` starts watching it within seconds.
+
+    framewatch camera add gate 'rtsp://viewer:${GATE_PASSWORD}@192.0.2.10/stream1' --fps 5
+    framewatch camera add yard http://192.0.2.11/video.mjpg --class person --max-age 5
+    framewatch camera add door usb://0 --mask 0,0,1,0,1,0.2,0,0.2
+    """
+    from app.cameras_file import make_camera
+    from app.connections import opened_database
+    from storage.cameras import add_camera
+
+    camera = make_camera({"name": name, "url": url} | options.fields())
+    with opened_database(settings, create=True) as database:
+        add_camera(database, camera)
+    print_hint(f"added {name}; `framewatch camera check {name}` connects to it")
+
+
+@group.command()
+@with_settings("database_url")
+def update(
+    settings: Settings,
+    name: NameArgument,
+    options: CameraOptions,
+    url: Annotated[str | None, typer.Option("--url", help="New address.")] = None,
+    unset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--unset", metavar="FIELD", help="Back to the default: model, fps, max_age_s, masks or classes."
+        ),
+    ] = None,
+) -> None:
+    """Changes what is given and keeps the rest; a running `up` or `ingest` takes it over within seconds.
+
+    framewatch camera update gate --fps 10 --max-age 5
+    framewatch camera update gate --disabled
+    framewatch camera update gate --unset fps
+    """
+    from app.cameras_file import make_camera
+    from app.connections import opened_database
+    from storage.cameras import get_camera, update_camera
+
+    fields = options.fields()
+    if url is not None:
+        fields["url"] = url
+    for field in unset or ():
+        fields[_unsettable(field)] = _DEFAULTS[field]
+    if not fields:
+        raise SettingsError(
+            f"camera update {name}: expected something to change, such as --fps 5 or --disabled; got nothing"
+        )
+    with opened_database(settings) as database:
+        stored = asdict(get_camera(database, name))
+        camera = make_camera(stored | fields)
+        update_camera(database, camera)
+    print_hint(f"updated {name}")
+
+
+@group.command(name="list")
+@with_settings("database_url")
+def list_(
+    settings: Settings,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array, for machines.")] = False,
+) -> None:
+    """Lists the cameras. Passwords are never shown.
+
+    framewatch camera list
+    framewatch camera list --json | jq -r '.[].name'
+    """
+    from app.connections import opened_database
+    from core.urls import redact_url
+    from storage.cameras import list_cameras
+
+    with opened_database(settings) as database:
+        cameras = [replace(camera, url=redact_url(camera.url)) for camera in list_cameras(database)]
+    if as_json:
+        print(json.dumps([asdict(camera) for camera in cameras], indent=2))
+    elif not cameras:
+        print_hint("no cameras yet; add one with `framewatch camera add NAME URL`")
+    else:
+        print_table(_COLUMNS, [_row(camera) for camera in cameras])
+
+
+_COLUMNS = (
+    Column("name"),
+    Column("url"),
+    Column("fps", numeric=True),
+    Column("model"),
+    Column("policy"),
+    Column("max_age_s", numeric=True),
+    Column("classes"),
+    Column("enabled"),
+)
+
+
+def _row(camera: Camera) -> Sequence[Any]:
+    fps = "every" if camera.fps is None else f"{camera.fps:g}"
+    max_age = "never" if camera.max_age_s is None else f"{camera.max_age_s:g}"
+    classes = ", ".join(camera.classes) or "all"
+    enabled = "yes" if camera.enabled else "no"
+    return (
+        camera.name,
+        camera.url,
+        fps,
+        camera.model or "default",
+        camera.policy.value,
+        max_age,
+        classes,
+        enabled,
+    )
+
+
+@group.command()
+@with_settings("database_url")
+def remove(settings: Settings, name: NameArgument) -> None:
+    """Stops watching a camera for good. What it saw stays in the history.
+
+    framewatch camera remove gate
+    """
+    from app.connections import opened_database
+    from storage.cameras import remove_camera
+
+    with opened_database(settings) as database:
+        remove_camera(database, name)
+    print_hint(f"removed {name}; its history stays")
+
+
+@group.command()
+@with_settings("database_url", "open_timeout_s", "stall_timeout_s")
+def check(
+    settings: Settings,
+    camera: Annotated[
+        str, typer.Argument(metavar="NAME|URL", help="A camera's name, or any address or file.")
+    ],
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="How long to watch.")] = 2.0,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", metavar="FILE", help="Write the first picture to FILE (.jpg or .png)."),
+    ] = None,
+) -> None:
+    """Connects to a camera and prints its codec, size and frame rate; exit code 2 when it does not answer.
+
+    framewatch camera check rtsp://192.0.2.10/stream1
+    framewatch camera check gate --picture gate.jpg
+    """
+    from app.camera_check import check_source, find_url
+
+    console = stdout()
+    console.print(check_source(find_url(settings, camera), settings, seconds, picture), soft_wrap=True)
+
+
+@group.command()
+@with_settings("database_url")
+def apply(
+    settings: Settings,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="YAML: `cameras:` with a list of name, url, fps, ...")
+    ],
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Also remove cameras that the file does not list.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Makes the database agree with a file; shows the plan and asks before it acts.
+
+    framewatch camera apply cameras.yml
+    framewatch camera apply cameras.yml --prune --yes
+    """
+    from app.cameras_file import apply_plan, describe_changes, plan_changes, read_cameras
+    from app.connections import opened_database
+    from storage.cameras import list_cameras
+
+    wanted = read_cameras(file)
+    with opened_database(settings, create=True) as database:
+        plan = plan_changes(list_cameras(database), wanted, prune=prune)
+        for line in describe_changes(plan):
+            print(line)
+        if plan.unlisted:
+            names = ", ".join(camera.name for camera in plan.unlisted)
+            print_hint(f"kept, though not in {file}: {names} (--prune removes them)")
+        if not plan.changes:
+            print_hint("nothing to change")
+            return
+        confirm(f"Apply {plan.changes} change{'s' if plan.changes > 1 else ''}?", yes)
+        apply_plan(database, plan)
+    print_hint(f"applied: {len(plan.add)} added, {len(plan.update)} updated, {len(plan.remove)} removed")
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Asks unless `yes`. Raises SettingsError where nobody can answer, and ends the command at a no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise SettingsError("expected --yes where nobody can answer, got none")
+    if not typer.confirm(question):
+        print_hint("nothing was changed")
+        raise typer.Exit(1)
+
+
+def parse_polygon(text: str) -> tuple[tuple[float, float], ...]:
+    """Points x,y,x,y,... in [0, 1], at least three. Raises SettingsError."""
+    expected = (
+        f"--mask: expected x,y,x,y,x,y,... with values from 0 to 1 and at least three points; got {text!r}"
+    )
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise SettingsError(expected) from None
+    if len(numbers) < 6 or len(numbers) % 2 or not all(0 <= number <= 1 for number in numbers):
+        raise SettingsError(expected)
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+_DEFAULTS: dict[str, Any] = {"model": None, "fps": None, "max_age_s": None, "masks": (), "classes": ()}
+
+
+def _unsettable(field: str) -> str:
+    if field not in _DEFAULTS:
+        raise SettingsError(f"--unset: expected one of {', '.join(_DEFAULTS)}; got {field!r}")
+    return field

@@ -1,0 +1,234 @@
+"""`framewatch models`: the detectors themselves, without cameras, queue or database."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.filters import split_names
+from app.options import with_settings
+from app.tables import Column, print_hint, print_table
+from core.settings import Settings
+
+if TYPE_CHECKING:
+    from models.training.config import TrainingConfig
+
+group = typer.Typer(no_args_is_help=True, help="List, try, train and score detectors.")
+
+NameOption = Annotated[
+    str | None, typer.Argument(metavar="[NAME|FILE]", help="Weights (default: the --model setting).")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON, for machines.")]
+
+
+@group.command(name="list")
+@with_settings()
+def list_(settings: Settings, as_json: JsonOption = False) -> None:
+    """Lists the weights known by name; a command that takes a model also takes a weights file.
+
+    framewatch models list
+    framewatch models list --json | jq -r '.[].name'
+    """
+    from app.model_catalogue import describe_models
+
+    rows = describe_models(settings.model_name)
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+        return
+    columns = (
+        Column("name"),
+        Column("architecture"),
+        Column("classes", numeric=True),
+        Column("canvas"),
+        Column("licence"),
+        Column("available"),
+    )
+    shown = [
+        (row.name, row.architecture, row.classes, row.canvas, row.licence, row.available) for row in rows
+    ]
+    print_table(columns, shown, wrap=True)
+
+
+@group.command()
+@with_settings("model")
+def show(settings: Settings, name: NameOption = None, as_json: JsonOption = False) -> None:
+    """Shows what is known about weights: architecture, classes, canvas, licence, where they come from.
+
+    framewatch models show
+    framewatch models show my-weights.safetensors --json
+    """
+    from app.model_catalogue import describe_weights
+
+    facts = describe_weights(name or settings.model_name)
+    if as_json:
+        print(json.dumps(facts, indent=2))
+    else:
+        rows = [
+            (key, ", ".join(value) if isinstance(value, list) else str(value)) for key, value in facts.items()
+        ]
+        print_table((Column("what"), Column("value")), rows, wrap=True)
+
+
+@group.command()
+@with_settings("model", "device", "precision", "compile", "batch_size", "score_threshold")
+def detect(
+    settings: Settings,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A picture, a folder of pictures, or a video.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="Annotated picture (.jpg, .png), video (.mp4) or folder."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the detections, a JSON object per picture.")
+    ] = False,
+) -> None:
+    """Detects in a picture, a folder or a video and draws what was found. Needs no queue and no database.
+
+    framewatch models detect street.jpg -o found.jpg
+    framewatch models detect street.mp4 -o found.mp4 --score-threshold 0.4
+    framewatch models detect pictures/ -o found/ --json > found.jsonl
+    """
+    from app.offline_detection import detect_offline
+
+    summary = detect_offline(source, output, settings, as_json=as_json)
+    print_hint(summary)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What a training run is told."""
+
+    data: Annotated[
+        Path, typer.Option("--data", metavar="FILE", help="COCO annotations to learn from (.json).")
+    ]
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Weights to write (.safetensors).")
+    ]
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", metavar="DIR", help="Folder of the pictures (default: images/ beside FILE)."
+        ),
+    ] = None
+    val: Annotated[
+        Path | None, typer.Option("--val", metavar="FILE", help="COCO annotations to score on.")
+    ] = None
+    val_images: Annotated[
+        Path | None,
+        typer.Option("--val-images", metavar="DIR", help="Folder of their pictures (default: --images)."),
+    ] = None
+    classes: Annotated[
+        str | None, typer.Option("--classes", help="Class names, parted by commas (default: those of FILE).")
+    ] = None
+    backbone: Annotated[str, typer.Option("--backbone", help="Backbone of the network.")] = "resnet50_thin"
+    neck_channels: Annotated[int, typer.Option("--neck-channels", min=8, help="Channels of the neck.")] = 64
+    start_from: Annotated[
+        Path | None,
+        typer.Option("--start-from", metavar="FILE", help="open-nsfw.onnx for the backbone to start from."),
+    ] = None
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Length in batches.")] = None
+    hours: Annotated[float | None, typer.Option("--hours", min=0.001, help="Or length in hours.")] = None
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures per step.")] = 8
+    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Highest learning rate.")] = 1e-3
+    licence: Annotated[
+        str, typer.Option("--licence", help="What the weights may be used for; travels with them.")
+    ] = "unstated"
+    work_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--work-dir",
+            metavar="DIR",
+            help="Checkpoint and log; a run found there goes on (default: OUT.run).",
+        ),
+    ] = None
+
+    def config(self, device: str) -> "TrainingConfig":
+        """The trainer's own form of it. Raises SettingsError for annotations without categories."""
+        from app.model_training import categories_of, default_images
+        from models.training.config import TrainingConfig
+
+        return TrainingConfig(
+            train_json=self.data,
+            images_dir=self.images or default_images(self.data),
+            output=self.output,
+            work_dir=self.work_dir or self.output.with_suffix(".run"),
+            categories=split_names([self.classes]) if self.classes else categories_of(self.data),
+            exclusive=(),
+            licence=self.licence,
+            val_json=self.val,
+            val_images_dir=self.val_images,
+            backbone=self.backbone,
+            neck_channels=self.neck_channels,
+            start_from=self.start_from,
+            steps=self.steps,
+            hours=self.hours,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            device=device,
+        )
+
+
+@group.command()
+@with_settings("device")
+def train(settings: Settings, options: TrainOptions) -> None:
+    """Trains a detector on COCO-format pictures; stop it at any time, the same command goes on from there.
+
+    An image may list `labelled_classes`: the loss then leaves the other classes out.
+
+    framewatch models train --data train.json --images pictures/ --val val.json --hours 2 -o mine.safetensors
+    """
+    from app.model_training import train_detector
+
+    path = train_detector(options.config(settings.device))
+    print_hint(f"weights written to {path}; try them with `framewatch models detect SOURCE --model {path}`")
+
+
+@group.command(name="eval")
+@with_settings("model", "device", "precision", "batch_size")
+def evaluate(
+    settings: Settings,
+    data: Annotated[
+        Path, typer.Option("--data", metavar="FILE", help="COCO annotations to score on (.json).")
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", metavar="DIR", help="Folder of the pictures (default: images/ beside FILE)."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Score about so many pictures only.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Scores a detector: average precision per class, honouring `labelled_classes`, and time per picture.
+
+    framewatch models eval --data val.json --images pictures/
+    framewatch models eval --data val.json --model my-weights.safetensors --json
+    """
+    from app.model_training import evaluate_detector
+
+    report = evaluate_detector(data, images, limit, settings)
+    if as_json:
+        print(json.dumps(report.as_json(), indent=2))
+        return
+    columns = (
+        Column("class"),
+        Column("pictures", numeric=True),
+        Column("boxes", numeric=True),
+        Column("AP50", digits=3),
+        Column("AP", digits=3),
+    )
+    rows = [(one.name, one.pictures, one.boxes, one.ap50, one.ap) for one in report.classes]
+    print_table(
+        columns, [*rows, ("mean", report.pictures, sum(row[2] for row in rows), report.ap50, report.ap)]
+    )
+    print_hint(
+        f"{report.ms_per_picture:.1f} ms per picture; the mean leaves out classes with fewer than 30 boxes"
+    )

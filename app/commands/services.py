@@ -1,0 +1,77 @@
+"""The services that scale alone: `ingest` and `worker`."""
+
+import signal
+from typing import Annotated
+
+import typer
+
+from app.filters import split_names
+from app.options import with_settings
+from core.settings import Settings
+
+
+@with_settings("redis_url", "database_url", "model", "jpeg_quality", "namespace", service=True)
+def ingest(settings: Settings) -> None:
+    """Reads the cameras of the database and puts their frames on the queue, until SIGTERM or Ctrl-C.
+
+    Cameras that are added, changed or removed are taken over within seconds.
+
+    framewatch ingest
+    framewatch ingest --redis-url redis://queue-host:6379/0 --database-url postgresql+psycopg://user@db-host/framewatch
+    """
+    from app.ingest_service import ingest_until_stopped
+
+    ingest_until_stopped(settings)
+
+
+@with_settings(
+    *(
+        "redis_url",
+        "database_url",
+        "model",
+        "device",
+        "precision",
+        "compile",
+        "batch_size",
+        "score_threshold",
+    ),
+    *("decode_threads", "batch_timeout_s", "claim_timeout_s", "namespace"),
+    service=True,
+)
+def worker(
+    settings: Settings,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models", help="Serve these models instead of --model; repeat it, or part names by commas."
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", min=1, max=64, help="Batches in hand at once (default: 2).")
+    ] = None,
+    hostname: Annotated[
+        str | None,
+        typer.Option("--hostname", metavar="NODE", help="Celery node name, as for `celery worker`."),
+    ] = None,
+) -> None:
+    """Runs one worker: takes frames in batches, detects, stores, until SIGTERM or Ctrl-C.
+
+    It finishes the batch in hand before it ends.
+
+    It is `celery -A workers.app worker` with the settings as options; start as many as you like, on any host.
+
+    framewatch worker
+    framewatch worker --device cuda:0 --batch-size 32 --precision fp16
+    framewatch worker --models resnet50_thin_fpn,my-weights.safetensors
+    """
+    from app.connections import opened_redis, redis_url
+    from workers.app import run_worker
+    from workers.bell import bell_queue
+
+    with opened_redis(settings):
+        chosen = settings.model_copy(update={"redis_url": redis_url(settings)})
+    arguments = [f"--queues={','.join(bell_queue(name) for name in split_names(models))}"] if models else []
+    arguments += [f"--concurrency={concurrency}"] if concurrency else []
+    arguments += [f"--hostname={hostname}"] if hostname else []
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    run_worker(chosen, arguments)

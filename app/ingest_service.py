@@ -1,0 +1,67 @@
+"""The ingest service: the cameras of the database, followed while they change."""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+
+from app.connections import opened_database, opened_queue, with_redis_url
+from app.local_stack import stop_on_signals
+from core.errors import FramewatchError
+from core.frame_queue import FrameQueue
+from core.settings import Settings
+from ingest.messages import IngestOptions
+from ingest.supervisor import Supervisor
+from storage.cameras import list_cameras
+from storage.database import Database
+from workers.bell import ring
+from workers.ledger_flush import flush_ledger
+
+LOG = logging.getLogger(__name__)
+
+
+def ingest_until_stopped(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT, then stops every camera in order.
+
+    Raises UsageError when Redis or the database do not answer at the start; later outages are waited for.
+    """
+    settings = with_redis_url(settings)
+    with opened_queue(settings) as queue, opened_database(settings) as database, stop_on_signals() as stop:
+        flush = periodic_flush(queue, database, settings.ledger_flush_s)
+        supervisor = make_supervisor(settings, every_second=flush)
+        LOG.info("watching the cameras of %s", database.label)
+        supervisor.run(partial(list_cameras, database, enabled_only=True), stop)
+        flush_at_the_end(queue, database)
+
+
+def make_supervisor(
+    settings: Settings, *, must_answer: bool = False, every_second: Callable[[], None] | None = None
+) -> Supervisor:
+    """A supervisor on the Redis of these settings, without cameras yet."""
+    options = IngestOptions.from_settings(settings, settings.model_name, must_answer=must_answer)
+    bell = partial(ring, redis_url=settings.redis_url, namespace=settings.namespace)
+    return Supervisor(options, bell, every_second=every_second)
+
+
+def periodic_flush(queue: FrameQueue, database: Database, every_s: float) -> Callable[[], None]:
+    """A function that copies the frame ledger to SQL when it is called and `every_s` has passed.
+
+    Raises QueueUnavailableError and DatabaseUnavailableError; the next call tries again.
+    """
+    flushed_at = time.monotonic()
+
+    def flush_when_due() -> None:
+        nonlocal flushed_at
+        if time.monotonic() - flushed_at >= every_s:
+            flush_ledger(queue, database)
+            flushed_at = time.monotonic()
+
+    return flush_when_due
+
+
+def flush_at_the_end(queue: FrameQueue, database: Database) -> None:
+    """One try; what is not copied stays on Redis for the next process."""
+    try:
+        flush_ledger(queue, database)
+    except FramewatchError as error:
+        LOG.warning("the frame ledger stays on Redis: %s", error)

@@ -1,0 +1,95 @@
+"""What is known about weights, without loading them and without torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import ModelNotFoundError, WeightsError
+from models.architecture import Architecture
+from models.catalogue import WeightsEntry, get_weights, list_weights, read_card
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """One line of `models list`."""
+
+    name: str
+    architecture: str
+    classes: int
+    canvas: str
+    """Largest width x height of a landscape picture in the network."""
+    licence: str
+    available: str
+    is_default: bool
+    """Whether cameras that name no model get this one."""
+
+
+def describe_models(default: str) -> list[ModelRow]:
+    """All weights that are known by name."""
+    rows = []
+    for name in list_weights():
+        try:
+            entry = get_weights(name)
+        except WeightsError as error:
+            rows.append(ModelRow(name, "-", 0, "-", "-", str(error), name == default))
+            continue
+        width, height = entry.canvas
+        rows.append(
+            ModelRow(
+                name=name,
+                architecture=str(entry.architecture),
+                classes=len(entry.categories),
+                canvas=f"{width}x{height}",
+                licence=entry.licence,
+                available=_availability(entry),
+                is_default=name == default,
+            )
+        )
+    return rows
+
+
+def describe_weights(name_or_path: str) -> dict[str, Any]:
+    """What weights say about themselves, as plain values. Raises ModelNotFoundError and WeightsError."""
+    entry = find_weights(name_or_path)
+    return {
+        "name": entry.name,
+        "architecture": str(entry.architecture),
+        "categories": list(entry.categories),
+        "canvas": f"{entry.canvas[0]}x{entry.canvas[1]}",
+        "score_threshold": entry.score_threshold,
+        "licence": entry.licence,
+        "source": entry.source,
+        "sha256": entry.sha256,
+        "available": _availability(entry),
+    }
+
+
+def find_weights(name_or_path: str) -> WeightsEntry:
+    """The description of a name or of a safetensors file. Raises ModelNotFoundError and WeightsError."""
+    if name_or_path in list_weights():
+        return get_weights(name_or_path)
+    path = Path(name_or_path)
+    if path.suffix == ".safetensors":
+        return read_card(path)
+    if path.is_file():
+        raise WeightsError(f"{path}: expected a .safetensors file, which describes itself; got another kind")
+    raise ModelNotFoundError(
+        f"model: expected one of {', '.join(list_weights())} or a weights file, got {name_or_path!r}"
+    )
+
+
+def require_model(name_or_path: str) -> None:
+    """Raises ModelNotFoundError or WeightsError now for what a worker could not load some seconds later.
+
+    Torch files do not describe themselves, so only their presence is checked.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".pth", ".pt") and name_or_path not in list_weights():
+        if not path.is_file():
+            raise WeightsError(f"{path}: expected a weights file, found none there; check the path")
+        return
+    find_weights(name_or_path)
+
+
+def _availability(entry: WeightsEntry) -> str:
+    return "here" if isinstance(entry.architecture, Architecture) else "downloaded on first use"

@@ -1,0 +1,143 @@
+"""Everything on this machine until it is stopped: Redis, cameras, workers."""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.live import Live
+from rich.text import Text
+
+from app.cameras_file import apply_plan, describe_changes, plan_changes, read_cameras
+from app.connections import is_given
+from app.ingest_service import flush_at_the_end, make_supervisor, periodic_flush
+from app.local_stack import LocalStack, local_stack, stop_on_signals
+from app.model_catalogue import require_model
+from app.run_account import sum_ledgers
+from app.running import announce_redis, sole_running
+from app.status import Status, look, render_status
+from app.tables import stdout
+from core.errors import DatabaseUnavailableError, QueueUnavailableError, UsageError
+from core.settings import Settings
+from core.types import Camera
+from storage.cameras import list_cameras
+from storage.database import Database
+
+LOG = logging.getLogger(__name__)
+LOOK_EVERY_S = 0.1
+RELOAD_EVERY_S = 2.0
+SHOW_EVERY_S = 1.0
+PLAIN_EVERY_S = 30.0
+
+
+def run_until_stopped(settings: Settings, cameras_file: Path | None, workers: int) -> None:
+    """Runs until SIGINT or SIGTERM. Raises UsageError in one line for what cannot be started.
+
+    Cameras of the file are added or changed first; none is removed.
+    """
+    require_model(settings.model_name)
+    wanted = read_cameras(cameras_file) if cameras_file is not None else []
+    with ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        stack.enter_context(sole_running(settings.data_dir))
+        pipeline = stack.enter_context(local_stack(settings, workers, [], settings.data_dir / "redis"))
+        if not is_given(settings, "redis_url"):
+            announce_redis(settings.data_dir, pipeline.settings.redis_url)
+        apply_cameras(pipeline.database, wanted)
+        LocalFleet(pipeline).run(stop)
+
+
+def apply_cameras(database: Database, wanted: Sequence[Camera]) -> None:
+    """Adds and changes cameras, and says so."""
+    if wanted:
+        plan = plan_changes(list_cameras(database), wanted, prune=False)
+        for line in describe_changes(plan):
+            LOG.info("%s", line)
+        apply_plan(database, plan)
+
+
+class LocalFleet:
+    """Cameras and workers of one machine, looked after in one loop."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        self._stack = stack
+        flush = periodic_flush(stack.queue, stack.database, stack.settings.ledger_flush_s)
+        self._supervisor = make_supervisor(stack.settings, every_second=flush)
+        self._reloaded_at = self._shown_at = float("-inf")
+        self._away: str | None = None
+        self._refused: set[str] = set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop`; then cameras first, so that the workers' last batches are the last frames."""
+        console = stdout()
+        live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        with ExitStack() as shown:
+            if live is not None:
+                shown.enter_context(live)
+            try:
+                while not stop.is_set():
+                    self._turn(live)
+                    stop.wait(LOOK_EVERY_S)
+            finally:
+                self._supervisor.stop()
+                self._stack.workers.stop()
+                flush_at_the_end(self._stack.queue, self._stack.database)
+
+    def _turn(self, live: Live | None) -> None:
+        now = time.monotonic()
+        try:
+            if now - self._reloaded_at >= RELOAD_EVERY_S:
+                self._reloaded_at = now
+                self._reload()
+            self._supervisor.look()
+            for event in self._stack.workers.check():
+                LOG.warning("%s", event)
+            if now - self._shown_at >= (SHOW_EVERY_S if live is not None else PLAIN_EVERY_S):
+                self._shown_at = now
+                self._show(live)
+            self._away = None
+        except (QueueUnavailableError, DatabaseUnavailableError) as error:
+            if self._away is None:
+                LOG.warning("%s; waiting for it", error)
+            self._away = str(error)
+
+    def _reload(self) -> None:
+        """Follows the database: its cameras, and workers for every model that they name."""
+        cameras = list_cameras(self._stack.database, enabled_only=True)
+        default = self._stack.settings.model_name
+        models = sorted({default, *(camera.model for camera in cameras if camera.model)})
+        served = [model for model in models if self._can_be_served(model)]
+        self._stack.workers.serve(served)
+        self._supervisor.set_cameras([camera for camera in cameras if (camera.model or default) in served])
+
+    def _can_be_served(self, model: str) -> bool:
+        try:
+            require_model(model)
+        except UsageError as error:
+            if model not in self._refused:
+                LOG.error("cameras of model %s are not read: %s", model, error)
+            self._refused.add(model)
+            return False
+        self._refused.discard(model)
+        return True
+
+    def _show(self, live: Live | None) -> None:
+        stack = self._stack
+        status = look(stack.settings, stack.redis, stack.queue, stack.database)
+        if live is not None:
+            live.update(render_status(status, framed=True), refresh=True)
+        else:
+            stdout().print(Text(describe(status)))
+
+
+def describe(status: Status) -> str:
+    """One line about a fleet, for logs."""
+    live = sum(status.describe_state(name) == "live" for name in status.camera_names())
+    total = sum_ledgers("all", status.ledgers)
+    return (
+        f"{live} of {len(status.camera_names())} cameras live, {len(status.workers)} workers, "
+        f"captured {total.captured}, stored {total.stored}, dropped {total.dropped_total}, "
+        f"in flight {total.in_flight}"
+    )
