@@ -8,8 +8,12 @@ from numpy.typing import NDArray
 from core.errors import ModelNotFoundError, SettingsError, WeightsError
 from core.types import Detections
 from models.detector import Detector, load_detector
+from models.network import create_detector_network
+from models.one_stage import Execution, OneStageDetector
+from models.weights import WeightsEntry, save_checkpoint
 from tests.clips import numbered_picture
 from tests.fakes import TINY_CATEGORIES, save_tiny_detector
+from tests.models.networks import stir_batch_norms
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +91,32 @@ def test_bfloat16_sees_nearly_the_same(weights: Path, detector: Detector) -> Non
     exact, near = detector.predict([picture])[0], reduced.predict([picture])[0]
     assert abs(float(exact.scores[0]) - float(near.scores[0])) < 0.1
     np.testing.assert_allclose(near.boxes[0], exact.boxes[0], atol=8)
+
+
+@pytest.mark.parametrize("backbone", ["dpn48b", "resnet18"])
+@pytest.mark.parametrize("neck", ["fpn", "fpn_p6"])
+def test_a_saved_network_detects_what_it_detected_in_memory(backbone: str, neck: str, tmp_path: Path) -> None:
+    network = create_detector_network(backbone, neck, num_classes=2, neck_channels=16)
+    torch.nn.init.constant_(network.head.class_logits.bias, -2.0)
+    entry = WeightsEntry(
+        "yard",
+        network.architecture,
+        ("person", "car"),
+        canvas=(128, 128),
+        score_threshold=0.05,
+        licence="none",
+        source="a test",
+        normalization=network.normalize.normalization,
+    )
+    stir_batch_norms(network).half().float()  # numbers that the file holds without rounding
+    save_checkpoint(tmp_path / "yard.safetensors", network, entry)
+    loaded = load_detector(tmp_path / "yard.safetensors", device="cpu", precision="fp32")
+    in_memory = OneStageDetector(network, entry, Execution(torch.device("cpu"), torch.float32))
+    picture = numbered_picture(3)
+    best = np.arange(3)  # further down, scores are equal but for rounding, and their order chance
+    found = loaded.predict([picture])[0].select(best)
+    assert len(found) > 0
+    assert_same(found, in_memory.predict([picture])[0].select(best))
 
 
 def test_warming_up_runs_the_whole_batch(detector: Detector) -> None:

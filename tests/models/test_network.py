@@ -3,6 +3,7 @@ import torch
 
 from core.errors import ModelNotFoundError
 from models.architecture import IMAGENET, OPEN_NSFW
+from models.folding import fold_batch_norms
 from models.network import create_detector_network
 
 
@@ -40,6 +41,14 @@ def test_gradients_reach_every_parameter() -> None:
     (output.logits.square().sum() + output.boxes.square().sum()).backward()
     without = [name for name, parameter in network.named_parameters() if parameter.grad is None]
     assert without == []
+
+
+def test_the_network_compiles_as_one_graph() -> None:
+    network = fold_batch_norms(create_detector_network("resnet18_thin", neck_channels=16))
+    images = torch.rand(1, 3, 64, 96) * 255
+    with torch.no_grad():
+        compiled = torch.compile(network, backend="eager", fullgraph=True)(images)
+        torch.testing.assert_close(compiled.boxes, network(images).boxes)
 
 
 @pytest.mark.parametrize(("backbone", "expected"), [("resnet50_thin", OPEN_NSFW), ("resnet18", IMAGENET)])

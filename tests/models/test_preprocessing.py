@@ -59,6 +59,19 @@ def test_normalisation_subtracts_and_turns_channels_where_the_backbone_sees_rgb(
     assert last == pytest.approx(2.64, abs=1e-4)
 
 
+@pytest.mark.parametrize("width", [200, 300, 700])
+def test_scaling_reaches_every_source_pixel(width: int) -> None:
+    """A fine chequered pattern must come out grey, not as stripes that are not there."""
+    picture = np.zeros((width * 3 // 4, width, 3), np.uint8)
+    picture[::2, ::2] = picture[1::2, 1::2] = 255
+    letterbox = fit_letterbox((width, width * 3 // 4), (128, 96), 32)
+    canvas = np.zeros((96, 128, 3), np.uint8)
+    draw_letterbox(picture, letterbox, canvas)
+    assert canvas[4:-4, 4:-4].mean() == pytest.approx(127, abs=3)
+    blocks = canvas[:, :, 0].reshape(12, 8, 16, 8).mean(axis=(1, 3))
+    assert blocks.std() < 12
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_normalisation_keeps_the_memory_layout(layout: torch.memory_format) -> None:
     images = (torch.rand(2, 3, 4, 5) * 255).to(memory_format=layout)
