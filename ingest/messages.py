@@ -68,7 +68,7 @@ class StateReport:
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """Please ring the bell of a model: saves each camera process Celery (9 MB) and a connection to the broker."""
+    """Please ring the bell of a model: saves each camera process 9 MB of Celery and a broker connection."""
 
     model: str
     kind: Literal["ring"] = "ring"

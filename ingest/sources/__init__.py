@@ -43,6 +43,8 @@ def _open_path(url: str, options: SourceOptions) -> FrameSource:
         raise SourceError(
             f"{path}: no such file; expected a video, a picture, a folder of pictures, or a URL"
         )
+    if not path.is_file():  # opening a pipe or a device could wait for ever
+        raise SourceError(f"{path}: expected a file or a folder, got something else")
     if path.suffix.lower() in SUFFIXES:
         return PictureFile(path, options)
     return VideoFile(path, options)

@@ -168,6 +168,12 @@ def test_a_missing_file_says_so_in_one_line() -> None:
         open_source("/nowhere/street.mp4")
 
 
+def test_a_pipe_is_refused_before_it_can_hang_the_reader(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(SourceError, match="expected a file or a folder, got something else"):
+        open_source(str(tmp_path / "pipe.mp4"))
+
+
 def test_a_recording_that_was_never_closed_says_so(tmp_path: Path) -> None:
     whole = write_clip(tmp_path / "whole.mp4")
     (tmp_path / "cut.mp4").write_bytes(whole.read_bytes()[:-3000])
