@@ -120,8 +120,8 @@ class FrameQueue:
         limits, size = self._limits, len(frame.jpeg)
         if size > min(limits.camera_max_bytes, self._files_max_bytes()):
             raise SettingsError(
-                f"camera {frame.camera}: expected frames within camera_max_bytes={limits.camera_max_bytes} and"
-                f" 7/8 of queue_max_bytes={limits.queue_max_bytes}, got {size} bytes: raise these settings"
+                f"camera {frame.camera}: expected frames within camera_max_bytes={limits.camera_max_bytes}"
+                f" and 7/8 of queue_max_bytes={limits.queue_max_bytes}, got {size} bytes: raise them"
             )
 
     def _files_max_bytes(self) -> int:
