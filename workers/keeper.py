@@ -34,6 +34,7 @@ class Keeper:
         self._give_up = give_up
         self._tick_s = min(1.0, limits.bell_timeout_s / 4, limits.claim_timeout_s / 4)
         self._reached_redis = time.monotonic()
+        self._lost = False
         self._last_beat = -BEAT_S
         self._deafness = Deafness(context, lost_exit_s)
         self._closed = threading.Event()
@@ -57,9 +58,10 @@ class Keeper:
         while not self._closed.wait(self._tick_s):
             try:
                 self._tick()
-                self._reached_redis = time.monotonic()
             except (QueueUnavailableError, SettingsError) as error:  # wrong password: it may be put right
                 self._look_at_loss(error)
+            else:
+                self._note_return()
 
     def _tick(self) -> None:
         queue = self._context.queue
@@ -83,12 +85,19 @@ class Keeper:
             )
 
     def _look_at_loss(self, error: Exception) -> None:
-        lost_s = time.monotonic() - self._reached_redis
-        logger.warning("Redis has been out of reach for %.0f s: %s", lost_s, error)
-        if lost_s > self._lost_exit_s:
+        if not self._lost:
+            logger.warning("Redis is out of reach: %s", error)
+        self._lost = True
+        if time.monotonic() - self._reached_redis > self._lost_exit_s:
             self._give_up(
-                f"Redis stayed out of reach for longer than broker_lost_exit_s of {self._lost_exit_s:g} s"
+                f"Redis was out of reach for longer than broker_lost_exit_s ({self._lost_exit_s:g} s)"
             )
+
+    def _note_return(self) -> None:
+        if self._lost:
+            logger.warning("Redis is back after %.1f s", time.monotonic() - self._reached_redis)
+        self._lost = False
+        self._reached_redis = time.monotonic()
 
 
 class Deafness:
