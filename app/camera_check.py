@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 
-from app.connections import opened_database
+from app.database_access import opened_database
 from core.errors import SettingsError, SourceError, SourceLostError
 from core.settings import Settings
 from core.types import CAMERA_NAME, Size

@@ -9,8 +9,9 @@ from typing import Any
 import cv2
 
 from app.annotate import LabelledBox, draw_boxes
-from app.connections import is_given, opened_database
+from app.database_access import opened_database
 from app.demo_clips import fetch_clips
+from app.options import is_given
 from app.run import RunRequest, run_sources
 from app.run_account import RunSummary
 from app.source_list import parse_sources

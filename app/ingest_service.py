@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from app.connections import opened_database, opened_queue, with_redis_url
+from app.database_access import opened_database
 from app.local_stack import stop_on_signals
+from app.queue_access import opened_queue, with_redis_url
 from core.errors import FramewatchError
 from core.frame_queue import FrameQueue
 from core.settings import Settings

@@ -10,7 +10,9 @@ from types import FrameType
 
 import redis
 
-from app.connections import is_given, make_queue, opened_database, opened_redis
+from app.database_access import opened_database
+from app.options import is_given
+from app.queue_access import make_queue, opened_redis
 from app.worker_pool import WorkerPool
 from core.frame_queue import FrameQueue
 from core.redis_server import EmbeddedRedis

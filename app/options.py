@@ -69,6 +69,11 @@ class _StandardError(logging.Handler):
         print(self.format(record), file=sys.stderr, flush=True)
 
 
+def is_given(settings: Settings, name: str) -> bool:
+    """Whether a person set this setting, by option, environment or file, so that it is no default."""
+    return name in settings.model_fields_set
+
+
 def format_help(text: str) -> str:
     """A docstring for the terminal: prose in whole paragraphs, which it wraps, and examples line by line."""
     paragraphs = []
@@ -92,7 +97,7 @@ def _load(given: dict[str, Any]) -> Settings:
 
 def configure_logging(settings: Settings, *, service: bool) -> None:
     """Log lines on standard error, with times for services, whose output is kept."""
-    asked = service or "log_level" in settings.model_fields_set
+    asked = service or is_given(settings, "log_level")
     level = logging.getLevelName(settings.log_level) if asked else logging.WARNING
     time = "%(asctime)s " if service else ""
     handler = _StandardError()

@@ -9,7 +9,7 @@ import redis
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from app.connections import opened_database
+from app.database_access import opened_database
 from app.run_account import sum_ledgers
 from app.tables import Column, build_table
 from app.times import format_age

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -75,8 +75,18 @@ def print_table(
     columns: Sequence[Column], rows: Iterable[Sequence[Any]], title: str | None = None, *, wrap: bool = False
 ) -> None:
     """Prints rows on standard output; `wrap` folds long cells on a narrow terminal, not cuts."""
+    show(build_table(columns, rows, title, wrap=wrap, framed=stdout().is_terminal))
+
+
+def show(content: RenderableType) -> None:
+    """Prints on standard output; without a terminal, lines carry no blanks at their end."""
     console = stdout()
-    console.print(build_table(columns, rows, title, wrap=wrap, framed=console.is_terminal))
+    if console.is_terminal:
+        console.print(content)
+        return
+    with console.capture() as captured:
+        console.print(content)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def build_table(

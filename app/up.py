@@ -11,10 +11,10 @@ from rich.live import Live
 from rich.text import Text
 
 from app.cameras_file import apply_plan, describe_changes, plan_changes, read_cameras
-from app.connections import is_given
 from app.ingest_service import flush_at_the_end, make_supervisor, periodic_flush
 from app.local_stack import LocalStack, local_stack, stop_on_signals
 from app.model_catalogue import require_model
+from app.options import is_given
 from app.run_account import sum_ledgers
 from app.running import announce_redis, sole_running
 from app.status import Status, look, render_status
@@ -29,7 +29,7 @@ LOG = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.1
 RELOAD_EVERY_S = 2.0
 SHOW_EVERY_S = 1.0
-PLAIN_EVERY_S = 30.0
+PLAIN_EVERY_S = 10.0
 
 
 def run_until_stopped(settings: Settings, cameras_file: Path | None, workers: int) -> None:
@@ -65,7 +65,7 @@ class LocalFleet:
         self._stack = stack
         flush = periodic_flush(stack.queue, stack.database, stack.settings.ledger_flush_s)
         self._supervisor = make_supervisor(stack.settings, every_second=flush)
-        self._reloaded_at = self._shown_at = float("-inf")
+        self._reloaded_at, self._shown_at = float("-inf"), time.monotonic()
         self._away: str | None = None
         self._refused: set[str] = set()
 

@@ -11,7 +11,7 @@ import typer
 
 from app.filters import split_names
 from app.options import with_settings
-from app.tables import Column, print_hint, print_table, stdout
+from app.tables import Column, print_hint, print_table
 from core.errors import SettingsError
 from core.settings import Settings
 from core.types import Camera, Policy
@@ -103,7 +103,7 @@ def add(
     framewatch camera add door usb://0 --mask 0,0,1,0,1,0.2,0,0.2
     """
     from app.cameras_file import make_camera
-    from app.connections import opened_database
+    from app.database_access import opened_database
     from storage.cameras import add_camera
 
     camera = make_camera({"name": name, "url": url} | options.fields())
@@ -133,7 +133,7 @@ def update(
     framewatch camera update gate --unset fps
     """
     from app.cameras_file import make_camera
-    from app.connections import opened_database
+    from app.database_access import opened_database
     from storage.cameras import get_camera, update_camera
 
     fields = options.fields()
@@ -163,7 +163,7 @@ def list_(
     framewatch camera list
     framewatch camera list --json | jq -r '.[].name'
     """
-    from app.connections import opened_database
+    from app.database_access import opened_database
     from core.urls import redact_url
     from storage.cameras import list_cameras
 
@@ -213,7 +213,7 @@ def remove(settings: Settings, name: NameArgument) -> None:
 
     framewatch camera remove gate
     """
-    from app.connections import opened_database
+    from app.database_access import opened_database
     from storage.cameras import remove_camera
 
     with opened_database(settings) as database:
@@ -241,8 +241,7 @@ def check(
     """
     from app.camera_check import check_source, find_url
 
-    console = stdout()
-    console.print(check_source(find_url(settings, camera), settings, seconds, picture), soft_wrap=True)
+    print(check_source(find_url(settings, camera), settings, seconds, picture))
 
 
 @group.command()
@@ -263,7 +262,7 @@ def apply(
     framewatch camera apply cameras.yml --prune --yes
     """
     from app.cameras_file import apply_plan, describe_changes, plan_changes, read_cameras
-    from app.connections import opened_database
+    from app.database_access import opened_database
     from storage.cameras import list_cameras
 
     wanted = read_cameras(file)

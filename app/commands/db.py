@@ -23,7 +23,7 @@ def upgrade(settings: Settings) -> None:
     framewatch db upgrade
     framewatch db upgrade --database-url postgresql+psycopg://framewatch@db-host/framewatch
     """
-    from app.connections import opened_database
+    from app.database_access import opened_database
 
     with opened_database(settings, upgrade=True) as database:
         print_hint(f"{database.label} is up to date")
@@ -40,7 +40,7 @@ def info(
     framewatch db info
     framewatch db info --json | jq .rows
     """
-    from app.connections import opened_database
+    from app.database_access import opened_database
 
     with opened_database(settings, check=False) as database:
         found = database.info()

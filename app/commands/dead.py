@@ -49,7 +49,7 @@ def list_(
     framewatch dead list
     framewatch dead list --json | jq '.[].error'
     """
-    from app.connections import opened_queue
+    from app.queue_access import opened_queue
 
     with opened_queue(settings) as queue:
         letters = queue.dead_letters(of_model, limit)
@@ -99,7 +99,7 @@ def replay(
     framewatch dead replay --all
     framewatch dead replay 1700000000000-0
     """
-    from app.connections import opened_queue
+    from app.queue_access import opened_queue
 
     with opened_queue(settings) as queue:
         chosen = _choose(queue, ids, everything, of_model)
@@ -120,7 +120,7 @@ def drop(
     framewatch dead drop --all
     framewatch dead drop 1700000000000-0
     """
-    from app.connections import opened_queue
+    from app.queue_access import opened_queue
 
     with opened_queue(settings) as queue:
         chosen = _choose(queue, ids, everything, of_model)

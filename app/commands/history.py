@@ -71,7 +71,7 @@ def detections(
     framewatch detections --since 7d -o week.parquet
     framewatch detections --since today --format json | jq '.[].class_name'
     """
-    from app.connections import opened_database
+    from app.database_access import opened_database
     from storage.queries import HISTORY_COLUMNS, find_detections
 
     chosen = choose_format(into.format, into.output)
@@ -106,7 +106,7 @@ def counts(
     framewatch counts --by class,camera --bucket 1h --since today
     framewatch counts --by camera --class person --min-score 0.5 --format csv
     """
-    from app.connections import opened_database
+    from app.database_access import opened_database
     from storage.queries import count_detections
 
     chosen = choose_format(into.format, into.output)
@@ -152,7 +152,7 @@ def sql(
     framewatch sql "SELECT * FROM frame_ledger ORDER BY minute DESC" --format csv
     framewatch sql - < question.sql
     """
-    from app.connections import opened_database
+    from app.database_access import opened_database
     from storage.readonly_sql import run_readonly_sql
 
     chosen = choose_format(into.format, into.output)

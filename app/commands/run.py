@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from app.options import with_settings
+from app.options import is_given, with_settings
 from app.tables import print_hint, print_table
 from core.settings import Settings
 
@@ -54,8 +54,9 @@ def run(
 ) -> None:
     """Takes sources to their end through the whole pipeline: Redis, Celery workers, detector, SQL.
 
-    Starts a Redis of its own unless one is given, and writes to framewatch.db unless told otherwise. Exit
-    code 0 only when every frame is accounted for and every source could be read. Run again, a file adds no rows.
+    Starts a Redis of its own unless one is given, and writes to framewatch.db unless told otherwise. The exit
+    code is 0 only when every frame is accounted for and every source could be read. A file that is run again
+    adds no rows.
 
     framewatch run street.mp4
     framewatch run gate=a.mp4 yard=b.mp4 --workers 2 --database-url postgresql+psycopg://user@db-host/framewatch
@@ -76,7 +77,7 @@ def run(
 
 def quieten_cameras(settings: Settings) -> None:
     """Camera events show in the progress and their errors at the end, unless a log level was asked for."""
-    if "log_level" not in settings.model_fields_set:
+    if not is_given(settings, "log_level"):
         logging.getLogger("ingest").setLevel(logging.ERROR)
 
 

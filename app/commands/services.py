@@ -64,7 +64,7 @@ def worker(
     framewatch worker --device cuda:0 --batch-size 32 --precision fp16
     framewatch worker --models resnet50_thin_fpn,my-weights.safetensors
     """
-    from app.connections import opened_redis, redis_url
+    from app.queue_access import opened_redis, redis_url
     from workers.app import run_worker
     from workers.bell import bell_queue
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.options import with_settings
-from app.tables import stdout
+from app.tables import show, stdout
 from core.settings import Settings
 
 
@@ -21,7 +21,7 @@ def status(
     framewatch status --json | jq '.cameras[] | {name, state, fps}'
     watch framewatch status
     """
-    from app.connections import make_queue, opened_redis, with_redis_url
+    from app.queue_access import make_queue, opened_redis, with_redis_url
     from app.status import read_status, render_status
 
     settings = with_redis_url(settings)
@@ -30,5 +30,4 @@ def status(
     if as_json:
         print(json.dumps(found.as_json(), indent=2))
     else:
-        console = stdout()
-        console.print(render_status(found, framed=console.is_terminal))
+        show(render_status(found, framed=stdout().is_terminal))

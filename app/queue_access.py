@@ -1,55 +1,22 @@
-"""Opens the database and Redis for a command; what does not answer at the start is wrong configuration.
+"""Opens Redis and the frame queue for a command; what does not answer at the start is wrong configuration.
 
-The same servers may go away later: then the errors say "unavailable", and the caller decides.
+The same server may go away later: then the error says "unavailable", and the caller decides.
 """
 
 import contextlib
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import redis
 
+from app.options import is_given
 from app.running import running_redis_url
-from core.errors import DatabaseUnavailableError, QueueUnavailableError, UsageError
+from core.errors import QueueUnavailableError, UsageError
 from core.frame_queue import FrameQueue, QueueLimits
 from core.redis_client import make_redis, redis_errors
 from core.settings import Settings
 from core.urls import redact_url
-from storage.database import Database, open_database
 from workers.bell import ring
-
-
-def is_given(settings: Settings, name: str) -> bool:
-    """Whether a person set this setting, by option, environment or file, so that it is no default."""
-    return name in settings.model_fields_set
-
-
-@contextlib.contextmanager
-def opened_database(
-    settings: Settings, *, create: bool = False, upgrade: bool = False, check: bool = True
-) -> Iterator[Database]:
-    """The history database, found to answer and, with `check`, to have this code's tables.
-
-    `create` makes a SQLite file that is not there yet; `upgrade` makes or migrates the tables of any
-    database. Raises UsageError in one line when there is nothing to open.
-    """
-    database = open_database(settings.database_url)
-    with contextlib.closing(database):
-        try:
-            missing = database.dialect == "sqlite" and not Path(database.url.database or "").exists()
-            if upgrade or (missing and create):
-                database.upgrade()
-            elif missing:
-                raise UsageError(
-                    f"{database.label}: no such database; `framewatch run FILE`, `framewatch up` and "
-                    "`framewatch db upgrade` make it, --database-url names another"
-                )
-            if check:
-                database.check()
-        except DatabaseUnavailableError as error:
-            raise UsageError(f"{error}; start that database, or name another with --database-url") from error
-        yield database
 
 
 def redis_url(settings: Settings) -> str:
