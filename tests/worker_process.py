@@ -33,17 +33,26 @@ def celery_command(*words: str, app: str = "workers.app") -> list[str]:
 class WorkerProcess:
     """One worker process, in a context that ends it; its log stands in `log`."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path, *arguments: str) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], log: Path, *arguments: str, app: str = "workers.app"
+    ) -> None:
         self._environment = dict(environment)
         self._log = log
         self._arguments = arguments
+        self._app = app
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "WorkerProcess":
-        command = celery_command("worker", "--loglevel=INFO", "--without-mingle", *self._arguments)
+        command = celery_command(
+            "worker", "--loglevel=INFO", "--without-mingle", *self._arguments, app=self._app
+        )
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
-                command, env=self._environment, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+                celery_command(*words, app=self._app),
+                env=self._environment,
+                cwd=ROOT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         return self
 
