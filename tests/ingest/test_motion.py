@@ -12,10 +12,10 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def parking_lot(seed: int, person_at: int | None = None, light: int = 0) -> NDArray[np.uint8]:
-    noise = np.random.default_rng(seed).normal(0, 4, (480, 640, 3))
-    picture = np.clip(np.full((480, 640, 3), 110.0 + light) + noise, 0, 255).astype(np.uint8)
+    noise = np.random.default_rng(seed).normal(0, 4, (240, 320, 3))
+    picture = np.clip(110.0 + light + noise, 0, 255).astype(np.uint8)
     if person_at is not None:
-        cv2.rectangle(picture, (person_at, 200), (person_at + 16, 245), (30, 40, 60), -1)
+        cv2.rectangle(picture, (person_at, 100), (person_at + 8, 122), (30, 40, 60), -1)
     return picture
 
 
@@ -33,7 +33,7 @@ def test_still_frames_pass_once_in_ten_seconds_in_spite_of_noise() -> None:
 
 def test_a_small_person_who_walks_by_passes_in_every_frame() -> None:
     pictures = [parking_lot(seed) for seed in range(20)]
-    pictures += [parking_lot(100 + step, person_at=40 * step) for step in range(10)]
+    pictures += [parking_lot(100 + step, person_at=20 * step) for step in range(10)]
     assert set(range(20, 30)) <= set(passed(MotionGate(), pictures))
 
 
@@ -45,4 +45,4 @@ def test_a_change_of_the_light_is_no_motion() -> None:
 def test_another_picture_size_starts_anew() -> None:
     gate = MotionGate()
     gate.passes(parking_lot(1), START)
-    assert gate.passes(np.zeros((200, 640, 3), np.uint8), START + timedelta(seconds=1))
+    assert gate.passes(np.zeros((200, 320, 3), np.uint8), START + timedelta(seconds=1))

@@ -192,7 +192,7 @@ def test_a_live_camera_reports_its_frame_rates(
     with reading(Camera("gate", rtsp_server.url(), fps=5), make_queue()) as states:
         wait_until(lambda: len([state for state in states if state.fps_in]) >= 3, 10, "three reports")
     rates = [state for state in states if state.fps_in][2]
-    assert rates.fps_in == pytest.approx(25, abs=4)
+    assert rates.fps_in == pytest.approx(25, abs=8)
     assert rates.fps_out == pytest.approx(5, abs=2)
     assert rates.last_frame_at is not None
 

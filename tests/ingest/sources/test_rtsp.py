@@ -24,11 +24,11 @@ def test_frames_arrive_in_order_at_their_wall_clock_times(rtsp_server: RtspServe
     assert not source.recorded
     assert str(source.format) == "h264 320x240 25 fps"
     assert timedelta(0) <= now - frames[-1].captured_at < timedelta(seconds=0.5)
-    # After the burst in which the first frames come, the camera's own steps.
-    assert all(
-        abs(later.captured_at - earlier.captured_at - timedelta(seconds=0.04)) < timedelta(seconds=0.02)
-        for earlier, later in pairwise(frames[20:])
-    )
+    # After the burst in which the first frames come, the camera's own steps; shorter ones while the least
+    # delay is still being found.
+    steps = [later.captured_at - earlier.captured_at for earlier, later in pairwise(frames[20:])]
+    assert timedelta(0) < min(steps)
+    assert max(steps) <= timedelta(seconds=0.041)
 
 
 def test_several_clients_are_served_at_once(rtsp_server: RtspServer) -> None:
