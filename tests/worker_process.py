@@ -43,9 +43,7 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "WorkerProcess":
-        command = celery_command(
-            "worker", "--loglevel=INFO", "--without-mingle", *self._arguments, app=self._app
-        )
+        words = ("worker", "--loglevel=INFO", "--without-mingle", *self._arguments)
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
                 celery_command(*words, app=self._app),
