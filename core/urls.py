@@ -6,7 +6,9 @@ from urllib.parse import unquote
 _AUTHORITY = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>.*)", re.DOTALL)
 _REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 _SECRET_PARAMETER = re.compile(
-    r"(?P<name>[?&;][^=&;#]*(?:pass|pwd|token|secret|auth|api_?key|credential)[^=&;#]*=)(?P<value>[^&;#]*)",
+    r"(?P<name>[?&;][^=&;#]*"
+    r"(?:pass|passwd|password|passphrase|loginpas|pwd|psw|token|secret|auth|api[_-]?key|credentials?)=)"
+    r"(?P<value>[^&;#]*)",
     re.IGNORECASE,
 )
 HIDDEN = "***"
@@ -15,8 +17,9 @@ HIDDEN = "***"
 def _split(url: str) -> tuple[str, str, str, str] | None:
     """(scheme://, user, password, @host and the rest) of a URL with a password, else None.
 
-    Passwords are often typed without percent-encoding, so that '@', '/', '?' or '#' may stand inside:
-    the password then reaches to the last '@' before the path, or to the last one at all.
+    Passwords are often typed without percent-encoding, so that '@', '/', '?' or '#' may stand inside: a
+    literal one is taken to reach to the last '@' of all, which at worst hides a part of the path. (Only digits
+    up to such a character read as a port, and nothing as no password, as they do to every other parser.)
     """
     match = _AUTHORITY.fullmatch(url)
     if match is None:
@@ -24,17 +27,16 @@ def _split(url: str) -> tuple[str, str, str, str] | None:
     rest = match["rest"]
     end = re.search(r"[/?#]", rest)
     authority = rest[: end.start()] if end else rest
-    at = authority.rfind("@")
-    if at < 0:
-        _, colon, after = authority.partition(":")
-        looks_like_host = not colon or authority.startswith("[") or after == "" or after.isdecimal()
-        at = -1 if looks_like_host else rest.rfind("@")
-    if at < 0:
+    user, colon, password = authority.partition(":")
+    strict, at, _ = password.rpartition("@")
+    if not colon or "@" in user or authority.startswith("[") or (not at and password.isdecimal()):
         return None
-    user, colon, password = rest[:at].partition(":")
-    if not colon:
+    if at and not _is_literal(strict):
+        return match["scheme"], user, strict, rest[len(user) + 1 + len(strict) :]
+    last = rest.rfind("@")
+    if last < len(user) + 1:
         return None
-    return match["scheme"], user, password, rest[at:]
+    return match["scheme"], user, rest[len(user) + 1 : last], rest[last:]
 
 
 def _is_literal(secret: str) -> bool:

@@ -97,12 +97,13 @@ def _add_unless_configured(connection: Connection, camera: Camera) -> tuple[int,
     """The id, and whether the camera was stored now."""
     values = _values(camera)
     row = {"name": camera.name, "created_at": datetime.now(UTC), **values}
-    inserted = connection.execute(insert_missing(connection, cameras), row).rowcount
+    added = connection.scalar(insert_missing(connection, cameras).returning(cameras.c.id), row)
+    if added is not None:
+        return int(added), True
     history_only = (cameras.c.name == camera.name, cameras.c.url.is_(None))
     revived = connection.execute(update(cameras).where(*history_only).values(values)).rowcount
-    camera_id = connection.scalar(select(cameras.c.id).where(cameras.c.name == camera.name))
-    assert camera_id is not None
-    return int(camera_id), bool(inserted or revived)
+    known = connection.scalars(select(cameras.c.id).where(cameras.c.name == camera.name)).one()
+    return int(known), bool(revived)
 
 
 def _refuse_password(camera: Camera) -> None:

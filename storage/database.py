@@ -11,7 +11,7 @@ from core.urls import redact_url
 from storage import schema
 from storage.faults import clear_faults
 from storage.inspection import DatabaseInfo, inspect_history
-from storage.postgres import lock_schema, postgres_engine
+from storage.postgres import ensure_reader, lock_schema, postgres_engine
 from storage.sqlite import WRITING, checked_file, sqlite_engine, turn_on_wal
 
 _EXPECTED = "sqlite:///FILE or postgresql://USER@HOST/NAME"
@@ -69,6 +69,8 @@ class Database:
             if self.dialect == "postgresql":
                 lock_schema(connection)
             schema.migrate(connection, revision)
+            if self.dialect == "postgresql" and revision == "head":
+                ensure_reader(connection)
 
     def info(self) -> DatabaseInfo:
         """Version, revision, rows, size and age of the history; also before the first upgrade."""

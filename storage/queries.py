@@ -86,10 +86,11 @@ def find_detections(database: Database, wanted: DetectionFilter) -> Iterator[Det
 def _stream(database: Database, statement: Select[Any]) -> Iterator[DetectionRow]:
     with database.reading() as connection:
         connection.execution_options(stream_results=True, max_row_buffer=ROWS_PER_FETCH)
-        for *values, recorded, stored_at in connection.execute(statement):
-            captured_at: datetime = values[1]
-            latency_ms = None if recorded else (stored_at - captured_at) / _MILLISECOND
-            yield DetectionRow(*[*values, latency_ms])
+        with connection.execute(statement) as result:  # closes the server's cursor if the reader stops early
+            for *values, recorded, stored_at in result:
+                captured_at: datetime = values[1]
+                latency_ms = None if recorded else (stored_at - captured_at) / _MILLISECOND
+                yield DetectionRow(*[*values, latency_ms])
 
 
 def _history(wanted: DetectionFilter) -> Select[Any]:

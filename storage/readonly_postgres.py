@@ -1,19 +1,22 @@
 """Queries that PostgreSQL keeps from writing.
 
-A connection of its own, a READ ONLY transaction, one statement by the protocol, and for a superuser the role
-`pg_read_all_data`, which cannot read files or run programs. That role is a fence, not a wall: a function that
-runs SQL text can leave it. Who lets strangers query gives framewatch a login role without privileges.
+A connection of its own, a READ ONLY transaction, one statement by the protocol, and the role
+`framewatch_reader`, which may read framewatch's tables, no files and no passwords (pg_read_all_data would see
+the hashes in pg_authid). The role is a fence, not a wall: a function that runs SQL text can step out of it.
+Who lets strangers query gives framewatch a login role without privileges.
 """
 
 from collections.abc import Generator
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.adapt import Buffer, Loader
 
-from core.errors import DatabaseUnavailableError, QueryError
+from core.errors import DatabaseUnavailableError, QueryError, UsageError
 from storage.database import Database
-from storage.faults import clear_faults, first_line
+from storage.faults import UPGRADE_ADVICE, clear_faults, first_line
+from storage.postgres import READER_ROLE
 
 
 class _PlainNumber(Loader):
@@ -41,15 +44,25 @@ def _open_transaction(database: Database, timeout_s: float) -> psycopg.Connectio
         }
         for name, value in settings.items():
             connection.execute("SELECT set_config(%s, %s, true)", (name, value))
-        superuser = connection.execute(
-            "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
-        ).fetchone()
-        if superuser and superuser[0]:
-            connection.execute("SET LOCAL ROLE pg_read_all_data")
+        _step_down(connection, database.label)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _step_down(connection: psycopg.Connection[Any], label: str) -> None:
+    """Takes the reader's role; who may not, and is no superuser, stays what he is."""
+    roles = connection.execute(
+        "SELECT rolname, pg_has_role(current_user, oid, 'MEMBER') FROM pg_roles"
+        " WHERE rolname = %s OR (rolsuper AND rolname = current_user)",
+        (READER_ROLE,),
+    )
+    known = dict(roles.fetchall())
+    if known.pop(READER_ROLE, False):
+        connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(READER_ROLE)))
+    elif known:
+        raise UsageError(f"{label}: expected the role {READER_ROLE} for queries; {UPGRADE_ADVICE}")
 
 
 def stream(database: Database, statement: str, timeout_s: float) -> Generator[tuple[Any, ...]]:
