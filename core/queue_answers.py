@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
+from urllib.parse import quote, unquote
 
 from core.queue_types import ClaimedFrame, DeadLetter, QueueDepth
 from core.types import DropReason, Ledger, LedgerMinute, QueuedFrame, from_microseconds, to_microseconds
@@ -13,16 +14,17 @@ Answer: TypeAlias = Sequence[Any]
 def frame_header(frame: QueuedFrame) -> tuple[int, int, str]:
     """Captured (us since 1970), recorded (0 or 1), and the fields that the scripts pass on unread."""
     width, height = frame.source_size
-    rest = f"{frame.index} {width} {height} {frame.scale!r}"
+    classes = ",".join(quote(name, safe="") for name in frame.classes)
+    rest = f"{frame.index} {width} {height} {frame.scale!r} {classes}"
     return to_microseconds(frame.captured_at), int(frame.recorded), rest
 
 
 def read_frame(camera: bytes, header: bytes, jpeg: bytes) -> tuple[QueuedFrame, int]:
     """The frame and when it was enqueued (us); the header is the one that publish.lua wrote:
 
-    expires, enqueued, captured (us), recorded, index, width, height, scale.
+    expires, enqueued, captured (us), recorded, index, width, height, scale, classes (quoted, with commas).
     """
-    _, enqueued, captured, recorded, index, width, height, scale = header.split()
+    _, enqueued, captured, recorded, index, width, height, scale, classes = header.decode().split(" ")
     frame = QueuedFrame(
         camera=camera.decode(),
         index=int(index),
@@ -30,7 +32,8 @@ def read_frame(camera: bytes, header: bytes, jpeg: bytes) -> tuple[QueuedFrame, 
         jpeg=jpeg,
         source_size=(int(width), int(height)),
         scale=float(scale),
-        recorded=recorded == b"1",
+        recorded=recorded == "1",
+        classes=tuple(unquote(name) for name in classes.split(",")) if classes else (),
     )
     return frame, int(enqueued)
 

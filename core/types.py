@@ -92,6 +92,8 @@ class QueuedFrame:
     """Side of the JPEG picture over side of the source picture (at most 1)."""
     recorded: bool = False
     """True for files, which keep their own timeline: no latency can be told from it."""
+    classes: tuple[str, ...] = ()
+    """Class names that the camera wants stored; empty: all."""
 
     def __post_init__(self) -> None:
         _require_aware("captured_at", self.captured_at)

@@ -18,7 +18,7 @@ def _split(url: str) -> tuple[str, str, str, str] | None:
     """(scheme://, user, password, @host and the rest) of a URL with a password, else None.
 
     Passwords are often typed without percent-encoding, so that '@', '/', '?' or '#' may stand inside: a
-    literal one is taken to reach to the last '@' of all, which at worst hides a part of the path. (Only digits
+    literal one is taken to reach to the last '@' at all, which at worst hides part of the path. (Only digits
     up to such a character read as a port, and nothing as no password, as they do to every other parser.)
     """
     match = _AUTHORITY.fullmatch(url)

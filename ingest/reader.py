@@ -193,7 +193,8 @@ class CameraReader:
             self.outbox.count(DropReason.NO_MOTION)
             return
         frame = Frame(self._camera.name, index, captured_at, image, source_size)
-        self.outbox.send(encode_frame(frame, self._options.jpeg_quality, recorded=recorded))
+        classes = self._camera.classes
+        self.outbox.send(encode_frame(frame, self._options.jpeg_quality, recorded=recorded, classes=classes))
 
     def _next_identity(self, captured_at: datetime) -> tuple[int, datetime]:
         """The frame's index and a time later than the last one's, over all connections."""

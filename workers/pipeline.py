@@ -155,13 +155,21 @@ class Pipeline:
             index=frame.index,
             captured_at=frame.captured_at,
             source_size=frame.source_size,
-            detections=to_source_pixels(detections, frame),
+            detections=to_source_pixels(select_classes(detections, frame.classes), frame),
             model=self._stages.inference.detector.name,
             enqueued_at=claimed.enqueued_at,
             claimed_at=claimed.claimed_at,
             inferred_at=inferred_at,
             recorded=frame.recorded,
         )
+
+
+def select_classes(detections: Detections, names: Sequence[str]) -> Detections:
+    """Only objects of the named classes; of all classes without names."""
+    if not names:
+        return detections
+    wanted = [label for label, name in enumerate(detections.categories) if name in names]
+    return detections.select(np.isin(detections.labels, wanted))
 
 
 def to_source_pixels(detections: Detections, frame: QueuedFrame) -> Detections:

@@ -25,7 +25,7 @@ from tests.workers.test_inference import FaultyDetector
 from workers.context import WorkerContext
 from workers.decoding import JpegDecoder, decode_frame
 from workers.inference import Inference
-from workers.pipeline import Pipeline, Stages, to_source_pixels
+from workers.pipeline import Pipeline, Stages, select_classes, to_source_pixels
 from workers.storing import Patience, ResultWriter, Store
 from workers.watchdog import Watchdog
 
@@ -254,6 +254,15 @@ def test_boxes_are_clipped_to_the_source_and_those_outside_of_it_are_gone() -> N
     np.testing.assert_array_equal(mapped.boxes, [[0, 0, 40, 60], [300, 200, 320, 240]])
     np.testing.assert_array_equal(mapped.scores, seen.scores[:2])
     assert len(to_source_pixels(Detections.empty(("person",)), make_frame(0))) == 0
+
+
+def test_only_the_classes_that_a_camera_wants_are_kept() -> None:
+    boxes = np.array([[0, 0, 9, 9], [1, 1, 8, 8], [2, 2, 7, 7]], np.float32)
+    seen = Detections(
+        boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([1, 0, 2]), ("person", "car", "bus")
+    )
+    assert select_classes(seen, ("bus", "car", "zebra")).labels.tolist() == [1, 2]
+    assert select_classes(seen, ()) is seen
 
 
 def test_a_live_frame_keeps_the_order_of_its_times(
