@@ -72,7 +72,7 @@ def make_service(settings: Settings, identity: WorkerIdentity) -> WorkerService:
     limits = QueueLimits.from_settings(settings)
     queue = TimedQueue(make_redis(settings.redis_url), limits, settings.namespace, bell)
     return WorkerService(
-        settings, identity, Parts(queue, lambda _: SleepingDetector(), no_decoding, NoWriter())
+        settings, identity, Parts(queue, lambda _: SleepingDetector(), no_decoding, NoWriter(), "none")
     )
 
 

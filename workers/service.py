@@ -25,6 +25,7 @@ from core.redis_client import make_redis
 from core.settings import Settings
 from core.types import WeightsInfo
 from models.detector import Detector, load_detector
+from models.device import choose_device
 from storage.database import Database, open_database
 from storage.writer import Writer
 from workers.backoff import backoff_delays
@@ -53,6 +54,8 @@ class Parts:
     """Detector of a weights name or file; raises UsageError."""
     decode: DecodeFrames
     writer: ResultWriter
+    device: str
+    """Shown by `framewatch status`."""
     database: Database | None = None
     """Where the frame ledger goes; None: it stays on Redis."""
 
@@ -76,7 +79,8 @@ def make_parts(settings: Settings) -> Parts:
     database = open_database(settings.database_url)
     queue = make_queue(settings)
     _upgrade_patiently(database)
-    return Parts(queue, load, JpegDecoder(settings.decode_threads), Writer(database), database)
+    device = str(choose_device(settings.device))
+    return Parts(queue, load, JpegDecoder(settings.decode_threads), Writer(database), device, database)
 
 
 def make_queue(settings: Settings) -> FrameQueue:
@@ -212,7 +216,7 @@ class WorkerService:
             host=socket.gethostname(),
             pid=os.getpid(),
             models=tuple(pipelines),
-            device=self._settings.device,
+            device=self._parts.device,
             slots=len(self._identity.consumers),
             batch_size=self._settings.batch_size,
             started_at=self._started_at,
