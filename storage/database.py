@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
-from core.errors import SettingsError
+from core.errors import SettingsError, UsageError
 from core.urls import redact_url
 from storage import schema
-from storage.faults import clear_faults
+from storage.faults import UPGRADE_ADVICE, clear_faults
 from storage.inspection import DatabaseInfo, inspect_history
 from storage.postgres import ensure_reader, lock_schema, postgres_engine
 from storage.sqlite import WRITING, checked_file, sqlite_engine, turn_on_wal
@@ -34,16 +35,23 @@ class Database:
 
         Raises DatabaseUnavailableError when the server is lost, UsageError when tables are missing.
         """
+        self._require_file()
         with clear_faults(self.label), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A connection with a transaction that commits at the end of the block; errors as in `reading`."""
+        self._require_file()
         with clear_faults(self.label), self.engine.connect() as connection:
             connection.execution_options(**{WRITING: True})
             with connection.begin():
                 yield connection
+
+    def _require_file(self) -> None:
+        """SQLite would make an empty file of a misspelt name; only an upgrade makes one."""
+        if self.dialect == "sqlite" and not Path(self.url.database or "").exists():
+            raise UsageError(f"{self.label}: expected a database, found no such file; {UPGRADE_ADVICE}")
 
     def check(self) -> None:
         """Connects and compares the schema with this code.
@@ -73,7 +81,7 @@ class Database:
                 ensure_reader(connection)
 
     def info(self) -> DatabaseInfo:
-        """Version, revision, rows, size and age of the history; also before the first upgrade."""
+        """Version, revision, rows, size and age of the history; also when it has no tables yet."""
         with self.reading() as connection:
             return inspect_history(connection, self.label)
 

@@ -173,8 +173,15 @@ def test_info_tells_what_there_is(database: Database) -> None:
     assert not info.rows_estimated
 
 
-def test_info_also_serves_an_empty_database(database_url: str) -> None:
-    database = open_database(database_url)
+def test_a_misspelt_file_is_not_made(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'histroy.db'}")
+    for ask in (database.check, database.info, lambda: Writer(database).write([make_result()], WEIGHTS)):
+        with pytest.raises(UsageError, match="found no such file; run `framewatch db upgrade`"):
+            ask()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_info_also_serves_a_database_without_tables(database: Database) -> None:
+    database.downgrade("base")
     info = database.info()
     assert (info.revision, dict(info.rows), info.oldest) == (None, {}, None)
-    database.close()
