@@ -1,5 +1,6 @@
 """One frame queue in a test's hands: a publisher, workers, and the bells that were rung."""
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -21,6 +22,8 @@ class QueueRig:
 
     def __init__(self, url: str) -> None:
         self.client = make_redis(url)
+        self._ended = threading.Event()
+        self._end_threads_with_the_test()
         self.rung: list[str] = []
         self.limits = QueueLimits()
         self.queue = FrameQueue(self.client, self.limits, "test", self.rung.append)
@@ -30,8 +33,19 @@ class QueueRig:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._threads.shutdown(wait=True)
+        self._ended.set()  # else the threads of a failed test would wait for ever, and this for them
+        self._threads.shutdown(wait=True, cancel_futures=True)
         self.client.close()
+
+    def _end_threads_with_the_test(self) -> None:
+        execute = self.client.execute_command
+
+        def execute_until_the_end(*args: Any, **options: Any) -> Any:
+            if self._ended.is_set():
+                raise RuntimeError("the test has ended")
+            return execute(*args, **options)
+
+        self.client.execute_command = execute_until_the_end  # type: ignore[method-assign]
 
     def with_limits(self, **limits: Any) -> FrameQueue:
         """Another queue with some limits changed; becomes `queue`."""
