@@ -43,7 +43,8 @@ def test_the_server_ends_with_its_context(tmp_path: Path) -> None:
 def test_the_server_ends_with_a_test_run_that_was_killed(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from tests.postgres_server import PostgresServer\n"
-        "server = PostgresServer(Path(sys.argv[1])); server.start(); print(server.port, server.scratch or '-', flush=True)\n"
+        "server = PostgresServer(Path(sys.argv[1])); server.start()\n"
+        "print(server.port, server.scratch or '-', flush=True)\n"
         "sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
