@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 
 from app.database_access import opened_database
-from core.errors import SettingsError, SourceError, SourceLostError
+from core.errors import CameraNotFoundError, SettingsError, SourceError, SourceLostError, UsageError
 from core.settings import Settings
 from core.types import CAMERA_NAME, Size
 from core.urls import redact_url
@@ -38,11 +38,18 @@ class SourceReport:
 
 
 def find_url(settings: Settings, name_or_url: str) -> str:
-    """The URL of a stored camera, or the argument itself when it cannot be a camera's name or is a path."""
+    """The URL of a stored camera, or the argument itself when it names none."""
     if not CAMERA_NAME.fullmatch(name_or_url) or Path(name_or_url).exists():
         return name_or_url
-    with opened_database(settings) as database:
-        return get_camera(database, name_or_url).url
+    try:
+        with opened_database(settings) as database:
+            return get_camera(database, name_or_url).url
+    except CameraNotFoundError:
+        if not Path(name_or_url).suffix:
+            raise
+    except UsageError:  # no database yet: then it can only be a file
+        pass
+    return name_or_url
 
 
 def check_source(

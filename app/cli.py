@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             None if arguments is None else list(arguments), prog_name="framewatch", standalone_mode=False
         )
     except typer.TyperException as error:
-        return _fail(error.format_message(), error.exit_code)
+        return _fail(_with_help(error), error.exit_code)
     except UsageError as error:
         return _fail(str(error), WRONG_USE)
     except FramewatchError as error:
@@ -82,6 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the outermost loop of the program: never a traceback
         return _fail(f"{type(error).__name__}: {error} (--log-level DEBUG shows where)", FAILED)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _with_help(error: typer.TyperException) -> str:
+    """A message about wrong use, and where the right use stands."""
+    context = getattr(error, "ctx", None)  # only errors about one command have it
+    path = context.command_path if context is not None else "framewatch"
+    return f"{error.format_message().rstrip('.')}; see `{path} --help`"
 
 
 def _fail(message: str, code: int) -> int:

@@ -30,8 +30,8 @@ def describe_models(default: str) -> list[ModelRow]:
     for name in list_weights():
         try:
             entry = get_weights(name)
-        except WeightsError as error:
-            rows.append(ModelRow(name, "-", 0, "-", "-", str(error), name == default))
+        except WeightsError:
+            rows.append(ModelRow(name, "-", 0, "-", "-", "missing or damaged", name == default))
             continue
         width, height = entry.canvas
         rows.append(

@@ -96,7 +96,7 @@ class ProgressDisplay:
 
 def describe(progress: Progress, speed: float) -> str:
     """One line of text."""
-    total = f" of about {progress.expected}" if progress.expected is not None else ""
+    total = f"/{progress.expected}" if progress.expected is not None else ""
     line = (
         f"captured {progress.captured}{total}, queued {progress.in_flight}, stored {progress.stored}, "
         f"detections {progress.detections}, {speed:.1f} frames/s"
@@ -113,13 +113,15 @@ def time_left_s(progress: Progress, speed: float) -> float | None:
 
 
 def _draw(progress: Progress, speed: float) -> Table:
-    grid = Table.grid(padding=(0, 2))
+    grid = Table.grid(padding=(0, 1))
+    for overflow in ("crop", "crop", "ellipsis"):
+        grid.add_column(no_wrap=True, overflow=overflow)
     if progress.expected:
         bar = ProgressBar(
-            total=progress.expected, completed=min(progress.settled, progress.expected), width=30
+            total=progress.expected, completed=min(progress.settled, progress.expected), width=20
         )
     else:
-        bar = ProgressBar(total=None, width=30, pulse=True)
+        bar = ProgressBar(total=None, width=20, pulse=True)
     share = f"{progress.settled / progress.expected:4.0%}" if progress.expected else ""
     grid.add_row(bar, Text(share), Text(progress.note or describe(progress, speed)))
     return grid

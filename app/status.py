@@ -141,25 +141,25 @@ def look(
     )
 
 
-def render_status(status: Status, *, framed: bool) -> RenderableType:
+def render_status(status: Status, *, width: int | None) -> RenderableType:
     """Everything as tables for people."""
     parts: list[RenderableType] = []
     if status.problem:
         parts.append(Text(f"warning: {status.problem}"))
-    parts += [_cameras(status, framed), Text()]
-    parts += [_queue(status.depths, framed), Text()] if status.depths else [Text("Queue: empty"), Text()]
+    parts += [_cameras(status, width), Text()]
+    parts += [_queue(status.depths, width), Text()] if status.depths else [Text("Queue: empty"), Text()]
     parts += (
-        [_workers(status, framed)]
+        [_workers(status, width)]
         if status.workers
         else [Text("Workers: none; start one with `framewatch worker`")]
     )
-    parts += [Text(), _ledger(status.ledgers, framed)] if status.ledgers else []
+    parts += [Text(), _ledger(status.ledgers, width)] if status.ledgers else []
     for model, count in status.dead:
         parts.append(Text(f"\n{count} dead letters of {model}: `framewatch dead list` shows why"))
     return Group(*parts)
 
 
-def _cameras(status: Status, framed: bool) -> RenderableType:
+def _cameras(status: Status, width: int | None) -> RenderableType:
     names = status.camera_names()
     if not names:
         return Text("Cameras: none; add one with `framewatch camera add NAME URL`")
@@ -167,10 +167,10 @@ def _cameras(status: Status, framed: bool) -> RenderableType:
         Column("camera"),
         Column("state"),
         Column("fps", digits=1),
-        Column("queued fps", digits=1),
+        Column("queued fps", digits=1, optional=True),
         Column("last frame", numeric=True),
-        Column("reconnects", numeric=True),
-        Column("error"),
+        Column("reconnects", numeric=True, optional=True),
+        Column("error", flexible=True),
     ]
     rows = []
     for name in names:
@@ -187,10 +187,10 @@ def _cameras(status: Status, framed: bool) -> RenderableType:
                 error or "",
             )
         )
-    return build_table(columns, rows, "Cameras", framed=framed)
+    return build_table(columns, rows, "Cameras", width=width)
 
 
-def _queue(depths: Sequence[QueueDepth], framed: bool) -> RenderableType:
+def _queue(depths: Sequence[QueueDepth], width: int | None) -> RenderableType:
     columns = [
         Column("camera"),
         Column("model"),
@@ -202,16 +202,16 @@ def _queue(depths: Sequence[QueueDepth], framed: bool) -> RenderableType:
     rows = [
         (d.camera, d.model, d.frames, d.waiting, d.bytes / 1e6, format_age(d.oldest_age_s)) for d in depths
     ]
-    return build_table(columns, rows, "Queue", framed=framed)
+    return build_table(columns, rows, "Queue", width=width)
 
 
-def _workers(status: Status, framed: bool) -> RenderableType:
+def _workers(status: Status, width: int | None) -> RenderableType:
     columns = [
         Column("worker"),
-        Column("models"),
-        Column("device"),
-        Column("slots", numeric=True),
-        Column("batch", numeric=True),
+        Column("models", flexible=True),
+        Column("device", optional=True),
+        Column("slots", numeric=True, optional=True),
+        Column("batch", numeric=True, optional=True),
         Column("frames done", numeric=True),
         Column("up for", numeric=True),
         Column("last seen", numeric=True),
@@ -229,10 +229,10 @@ def _workers(status: Status, framed: bool) -> RenderableType:
         )
         for beat in status.workers
     ]
-    return build_table(columns, rows, "Workers", framed=framed)
+    return build_table(columns, rows, "Workers", width=width)
 
 
-def _ledger(ledgers: Sequence[Ledger], framed: bool) -> RenderableType:
+def _ledger(ledgers: Sequence[Ledger], width: int | None) -> RenderableType:
     total = sum_ledgers("all", ledgers)
     reasons = [reason for reason in DropReason if total.dropped.get(reason)]
     names = ["captured", "stored", *(reason.value for reason in reasons), "in flight"]
@@ -248,5 +248,5 @@ def _ledger(ledgers: Sequence[Ledger], framed: bool) -> RenderableType:
         for one in shown
     ]
     return build_table(
-        [Column("camera"), *(Column(name, numeric=True) for name in names)], rows, "Frames", framed=framed
+        [Column("camera"), *(Column(name, numeric=True) for name in names)], rows, "Frames", width=width
     )

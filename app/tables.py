@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +15,11 @@ from app.times import format_moment
 
 PIPE_WIDTH = 10_000
 """Characters: nothing is folded or cut where no terminal sets a width."""
+
+
+COLUMN_GAP = 2
+"""Characters between two columns of a framed table."""
+LEAST_FLEXIBLE = 16
 
 
 def stdout() -> Console:
@@ -41,6 +47,10 @@ class Column:
     """Digits after the point of its numbers; None leaves them as they are."""
     numeric: bool = False
     """Right-justified; columns with `digits` are."""
+    flexible: bool = False
+    """Long text, folded where the terminal is narrow; other columns keep their width."""
+    optional: bool = False
+    """Left out where the terminal is too narrow for all, the last one first."""
 
     @property
     def right(self) -> bool:
@@ -66,16 +76,21 @@ def infer_columns(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[C
         for column, value in zip(values, row, strict=True):
             column.append(value)
     return [
-        Column(name, numeric=all(value is None or isinstance(value, int | float) for value in column))
+        Column(name, numeric=numeric, flexible=not numeric)
         for name, column in zip(names, values, strict=True)
+        for numeric in [all(value is None or isinstance(value, int | float) for value in column)]
     ]
 
 
-def print_table(
-    columns: Sequence[Column], rows: Iterable[Sequence[Any]], title: str | None = None, *, wrap: bool = False
-) -> None:
-    """Prints rows on standard output; `wrap` folds long cells on a narrow terminal, not cuts."""
-    show(build_table(columns, rows, title, wrap=wrap, framed=stdout().is_terminal))
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
+    """Prints rows on standard output."""
+    show(build_table(columns, rows, width=terminal_width()))
+
+
+def terminal_width() -> int | None:
+    """Characters in a line of the terminal; None where standard output is none."""
+    console = stdout()
+    return console.width if console.is_terminal else None
 
 
 def show(content: RenderableType) -> None:
@@ -90,29 +105,74 @@ def show(content: RenderableType) -> None:
 
 
 def build_table(
-    columns: Sequence[Column],
-    rows: Iterable[Sequence[Any]],
-    title: str | None = None,
-    *,
-    wrap: bool = False,
-    framed: bool = True,
-) -> Table:
-    """The rich table of some rows."""
-    table = Table(
+    columns: Sequence[Column], rows: Iterable[Sequence[Any]], title: str | None = None, *, width: int | None
+) -> RenderableType:
+    """Rows as a table that fits a terminal of that width, else one below the other.
+
+    `width` None: no terminal; no frame, and nothing left out.
+    """
+    cells = [[column.format(value) for column, value in zip(columns, row, strict=True)] for row in rows]
+    widths = [
+        max(cell_len(column.name), *(cell_len(row[place]) for row in cells), 0)
+        for place, column in enumerate(columns)
+    ]
+    kept = list(range(len(columns)))
+    if width is not None:
+        kept = _fitting(columns, widths, width)
+        if not _fits(kept, columns, widths, width):
+            return _build_records(columns, cells, title)
+    table = _empty_table(title, framed=width is not None)
+    for place in kept:
+        column = columns[place]
+        table.add_column(
+            Text(column.name),
+            justify="right" if column.right else "left",
+            no_wrap=not column.flexible,
+            overflow="fold",
+            min_width=_least_width(column, widths[place]),
+        )
+    for row in cells:
+        table.add_row(*(Text(row[place]) for place in kept))
+    return table
+
+
+def _empty_table(title: str | None, *, framed: bool) -> Table:
+    return Table(
         title=title,
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD if framed else None,
-        pad_edge=framed,
+        padding=(0, 1, 0, 0) if framed else (0, 2, 0, 0),
+        pad_edge=False,
         header_style="bold",
     )
-    for column in columns:
-        table.add_column(
-            Text(column.name),
-            justify="right" if column.right else "left",
-            no_wrap=column.right or not wrap,
-            overflow="fold" if wrap else "ellipsis",
-        )
-    for row in rows:
-        table.add_row(*(Text(column.format(value)) for column, value in zip(columns, row, strict=True)))
-    return table
+
+
+def _least_width(column: Column, width: int) -> int:
+    return min(width, LEAST_FLEXIBLE) if column.flexible else width
+
+
+def _fits(kept: Sequence[int], columns: Sequence[Column], widths: Sequence[int], width: int) -> bool:
+    return sum(_least_width(columns[place], widths[place]) + COLUMN_GAP for place in kept) <= width
+
+
+def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
+    """Places of the columns that fit side by side; optional ones make room."""
+    kept = list(range(len(columns)))
+    for place in reversed(range(len(columns))):
+        if _fits(kept, columns, widths, width):
+            break
+        if columns[place].optional:
+            kept.remove(place)
+    return kept
+
+
+def _build_records(columns: Sequence[Column], cells: Iterable[Sequence[str]], title: str | None) -> Group:
+    """Each row as a block of lines, a name and a value in each."""
+    blocks: list[RenderableType] = [Text(title, style="bold")] if title else []
+    for row in cells:
+        block = Table.grid(padding=(0, 2, 0, 0))
+        for column, cell in zip(columns, row, strict=True):
+            block.add_row(Text(column.name, style="bold"), Text(cell))
+        blocks += [block, Text()]
+    return Group(*blocks)

@@ -127,7 +127,7 @@ class LocalFleet:
         stack = self._stack
         status = look(stack.settings, stack.redis, stack.queue, stack.database)
         if live is not None:
-            live.update(render_status(status, framed=True), refresh=True)
+            live.update(render_status(status, width=live.console.width), refresh=True)
         else:
             stdout().print(Text(describe(status)))
 

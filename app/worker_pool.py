@@ -1,5 +1,6 @@
 """Worker processes of this machine: started, watched, restarted a few times, and stopped."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -120,10 +121,18 @@ class WorkerPool:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=child_environment(self._settings),
+                env=self._environment(),
                 start_new_session=True,
             )
         worker.started_at = time.monotonic()
+
+    def _environment(self) -> dict[str, str]:
+        """The settings, and a share of the processors: workers that all use all of them spin."""
+        environment = child_environment(self._settings)
+        share = max(1, (os.cpu_count() or 1) // len(self._workers))
+        if len(self._workers) > 1:
+            environment.setdefault("OMP_NUM_THREADS", str(share))
+        return environment
 
     def stop(self) -> None:
         """Lets each worker finish the batch in hand; kills those that take too long."""

@@ -140,7 +140,7 @@ def update(
     if url is not None:
         fields["url"] = url
     for field in unset or ():
-        fields[_unsettable(field)] = _DEFAULTS[field]
+        fields |= _default_of(field)
     if not fields:
         raise SettingsError(
             f"camera update {name}: expected something to change, such as --fps 5 or --disabled; got nothing"
@@ -179,12 +179,12 @@ def list_(
 
 _COLUMNS = (
     Column("name"),
-    Column("url"),
+    Column("url", flexible=True),
     Column("fps", numeric=True),
     Column("model"),
     Column("policy"),
     Column("max_age_s", numeric=True),
-    Column("classes"),
+    Column("classes", optional=True),
     Column("enabled"),
 )
 
@@ -309,7 +309,7 @@ def parse_polygon(text: str) -> tuple[tuple[float, float], ...]:
 _DEFAULTS: dict[str, Any] = {"model": None, "fps": None, "max_age_s": None, "masks": (), "classes": ()}
 
 
-def _unsettable(field: str) -> str:
+def _default_of(field: str) -> dict[str, Any]:
     if field not in _DEFAULTS:
         raise SettingsError(f"--unset: expected one of {', '.join(_DEFAULTS)}; got {field!r}")
-    return field
+    return {field: _DEFAULTS[field]}

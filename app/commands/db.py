@@ -59,7 +59,7 @@ def info(
     ]
     if found.dialect == "postgresql":
         facts.append(("partitions", str(found.partitions)))
-    print_table((Column("what"), Column("value")), facts, wrap=True)
+    print_table((Column("what"), Column("value", flexible=True)), facts)
 
 
 def _describe_schema(revision: str | None, head: str) -> str:

@@ -32,7 +32,7 @@ _COLUMNS = (
     Column("frame", numeric=True),
     Column("model"),
     Column("tries", numeric=True),
-    Column("error"),
+    Column("error", flexible=True),
 )
 
 
@@ -83,7 +83,7 @@ def list_(
             )
             for letter in letters
         ]
-        print_table(_COLUMNS, rows, wrap=True)
+        print_table(_COLUMNS, rows)
 
 
 @group.command()

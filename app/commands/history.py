@@ -21,18 +21,18 @@ TABLE_ROWS = 100
 
 _GROUPS = ("class", "camera", "model")
 _DETECTION_COLUMNS = (
-    Column("camera"),
+    Column("camera", flexible=True),
     Column("captured_at (UTC)"),
     Column("class_name"),
     Column("score", digits=2),
-    Column("x", digits=1),
-    Column("y", digits=1),
-    Column("width", digits=1),
-    Column("height", digits=1),
-    Column("area", digits=0),
-    Column("frame", numeric=True),
-    Column("model"),
-    Column("latency_ms", digits=0),
+    Column("x", digits=0),
+    Column("y", digits=0),
+    Column("width", digits=0),
+    Column("height", digits=0),
+    Column("area", digits=0, optional=True),
+    Column("frame", numeric=True, optional=True),
+    Column("model", optional=True),
+    Column("latency_ms", digits=0, optional=True),
 )
 _DETECTION_FIELDS = (
     *("camera", "captured_at", "class_name", "score", "x", "y", "width", "height", "area", "frame_index"),

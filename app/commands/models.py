@@ -39,16 +39,16 @@ def list_(settings: Settings, as_json: JsonOption = False) -> None:
         return
     columns = (
         Column("name"),
-        Column("architecture"),
+        Column("architecture", flexible=True),
         Column("classes", numeric=True),
         Column("canvas"),
-        Column("licence"),
-        Column("available"),
+        Column("licence", flexible=True, optional=True),
+        Column("available", flexible=True),
     )
     shown = [
         (row.name, row.architecture, row.classes, row.canvas, row.licence, row.available) for row in rows
     ]
-    print_table(columns, shown, wrap=True)
+    print_table(columns, shown)
 
 
 @group.command()
@@ -68,7 +68,7 @@ def show(settings: Settings, name: NameOption = None, as_json: JsonOption = Fals
         rows = [
             (key, ", ".join(value) if isinstance(value, list) else str(value)) for key, value in facts.items()
         ]
-        print_table((Column("what"), Column("value")), rows, wrap=True)
+        print_table((Column("what"), Column("value", flexible=True)), rows)
 
 
 @group.command()

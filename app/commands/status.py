@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.options import with_settings
-from app.tables import show, stdout
+from app.tables import show, terminal_width
 from core.settings import Settings
 
 
@@ -30,4 +30,4 @@ def status(
     if as_json:
         print(json.dumps(found.as_json(), indent=2))
     else:
-        show(render_status(found, framed=stdout().is_terminal))
+        show(render_status(found, width=terminal_width()))

@@ -1,0 +1,129 @@
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+
+from storage.cameras import get_camera, list_cameras
+from storage.database import open_database
+from tests.app.conftest import Cli
+from tests.clips import numbered_picture, write_clip
+from tests.mjpeg_server import MjpegServer
+
+
+def stored(name: str) -> object:
+    database = open_database("sqlite:///framewatch.db")
+    try:
+        return get_camera(database, name)
+    finally:
+        database.close()
+
+
+def names() -> list[str]:
+    database = open_database("sqlite:///framewatch.db")
+    try:
+        return [camera.name for camera in list_cameras(database)]
+    finally:
+        database.close()
+
+
+def test_a_camera_is_added_listed_changed_and_removed(cli: Cli) -> None:
+    url = "rtsp://viewer:${GATE_PASSWORD}@192.0.2.10/1"
+    options = ("--fps", "5", "--class", "person,car", "--mask", "0,0,1,0,1,0.2", "--max-age", "4")
+    assert cli("camera", "add", "gate", url, *options).code == 0
+    assert cli("camera", "add", "clip", "street.mp4", "--disabled").code == 0
+    gate, clip = sorted(
+        json.loads(cli("camera", "list", "--json").out), key=lambda one: one["name"], reverse=True
+    )
+    assert (gate["url"], gate["fps"], gate["max_age_s"], gate["classes"]) == (
+        url,
+        5.0,
+        4.0,
+        ["person", "car"],
+    )
+    assert gate["masks"] == [[[0, 0], [1, 0], [1, 0.2]]]
+    assert (clip["policy"], clip["max_age_s"], clip["enabled"]) == ("wait", None, False)
+    assert "gate" in cli("camera", "list").out
+    assert cli("camera", "update", "gate", "--max-side", "960", "--unset", "fps").code == 0
+    changed = stored("gate")
+    assert (changed.fps, changed.max_side, changed.max_age_s, changed.url) == (None, 960, 4.0, url)
+    assert cli("camera", "remove", "gate").code == 0
+    assert names() == ["clip"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["add", "gate", "rtps://192.0.2.10/1"], "expected a file or one of file://, http://"),
+        (["add", "gate", "rtsp://u:hunter2@192.0.2.10/1"], "password by reference"),
+        (["add", "the gate", "usb://0"], "camera name: expected"),
+        (["add", "taken", "usb://0"], "taken"),
+        (["add", "gate", "usb://0", "--mask", "0,0,1"], "--mask: expected x,y"),
+        (["add", "gate", "usb://0", "--mask", "0,0,1,0,7,7"], "--mask: expected x,y"),
+        (["add", "gate", "usb://0", "--fps", "-3"], "fps above 0"),
+        (["update", "taken"], "expected something to change"),
+        (["update", "taken", "--unset", "name"], "--unset: expected one of"),
+        (["update", "nope", "--fps", "1"], "camera 'nope': expected one of taken"),
+        (["remove", "nope"], "camera 'nope': expected one of taken"),
+        (["check", "nope"], "camera 'nope': expected one of taken"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(cli: Cli, arguments: list[str], message: str) -> None:
+    assert cli("camera", "add", "taken", "usb://9").code == 0
+    done = cli("camera", *arguments)
+    assert done.code == 2
+    assert message in done.error
+    assert "hunter2" not in done.err
+    assert names() == ["taken"]
+
+
+def test_a_check_tells_codec_size_and_rate_of_a_file(cli: Cli, folder: Path) -> None:
+    write_clip(folder / "street.mp4", frames=25)
+    done = cli("camera", "check", "street.mp4", "--picture", "first.png")
+    assert done.code == 0
+    assert done.out == "street.mp4: recorded, h264 320x240 25 fps, 320x240\n"
+    assert cv2.imread("first.png").shape == (240, 320, 3)
+
+
+def test_a_check_watches_a_live_camera_by_its_name(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = [cv2.imencode(".jpg", numbered_picture(number))[1].tobytes() for number in range(4)]
+    with MjpegServer(pictures) as server:
+        monkeypatch.setenv("CAMERA_URL", server.url())
+        assert cli("camera", "add", "yard", "${CAMERA_URL}").code == 0
+        done = cli("camera", "check", "yard", "--seconds", "0.5")
+    assert done.code == 0, done.err
+    assert "${CAMERA_URL}: live, mjpeg" in done.out
+    assert "frames/s received" in done.out
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("rtsp://u:hunter2@127.0.0.1:1/x", "cannot connect"),
+        ("http://127.0.0.1:1/v.mjpg", "cannot connect"),
+        ("nothing.mp4", "no such file"),
+        ("rtsp://${NO_SUCH_VARIABLE}@127.0.0.1/x", "NO_SUCH_VARIABLE"),
+        ("usb://987", "video987"),
+    ],
+)
+def test_a_camera_that_does_not_answer_is_one_line_and_exit_code_2(cli: Cli, url: str, message: str) -> None:
+    done = cli("camera", "check", url)
+    assert done.code == 2
+    assert message in done.error
+    assert "hunter2" not in done.err
+
+
+def test_a_file_is_applied_after_its_plan_was_shown(cli: Cli, folder: Path) -> None:
+    assert cli("camera", "add", "old", "usb://1").code == 0
+    (folder / "cameras.yml").write_text("cameras:\n  - {name: gate, url: 'usb://0', fps: 5}\n")
+    asked = cli("camera", "apply", "cameras.yml")
+    assert asked.code == 2
+    assert asked.out == "+ gate  usb://0\n"
+    assert "expected --yes where nobody can answer" in asked.err
+    assert names() == ["old"]
+    done = cli("camera", "apply", "cameras.yml", "--yes")
+    assert (done.code, done.out) == (0, "+ gate  usb://0\n")
+    assert names() == ["gate", "old"]
+    assert cli("camera", "apply", "cameras.yml", "--prune", "--yes").out == "- old  usb://1\n"
+    assert names() == ["gate"]
+    assert "nothing to change" in cli("camera", "apply", "cameras.yml").err
