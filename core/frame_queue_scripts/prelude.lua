@@ -285,13 +285,13 @@ local function attend(model, lease_us)
   if slots == 0 and call("EXISTS", key("rung", model)) == 1 then
     return 0
   end
-  local active, most = alive("held", model) + rung, math.max(1, slots)
+  local active = alive("held", model) + rung
   local bells = 0
   local all_in_long_batches = coming + rung == 0 and tonumber(totals[4] or SLOW_BATCH_US) >= SLOW_BATCH_US
-  if active == 0 or (all_in_long_batches and active < most) then
+  if active == 0 or (all_in_long_batches and active < slots) then
     bells = 1
   end
-  while active + bells < most and waiting > batch * (active + bells) do
+  while active + bells < slots and waiting > batch * (active + bells) do
     bells = bells + 1
   end
   if bells > 0 then

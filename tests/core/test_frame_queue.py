@@ -92,6 +92,15 @@ def test_one_frame_wakes_one_of_several_blocked_drains(rig: QueueRig) -> None:
     assert sorted(len(drain.result(timeout=10)) for drain in drains) == [0, 0, 1]
 
 
+def test_more_frames_than_one_drain_takes_wake_another(rig: QueueRig) -> None:
+    """Before any worker has told its batch size, a drain is thought to take one frame."""
+    drains = [rig.in_background(rig.claim, most=1, consumer=f"worker-{n}", block_s=20.0) for n in range(2)]
+    _until_blocked(rig, 2)
+    rig.publish(0, 1)
+    claimed = [drain.result(timeout=10)[0] for drain in drains]
+    assert all(one.claimed_at - one.enqueued_at < timedelta(seconds=0.5) for one in claimed)
+
+
 def test_claims_go_round_robin_over_the_cameras_that_have_frames(rig: QueueRig) -> None:
     for camera in ("east", "north", "west"):
         rig.publish(*range(4), camera=camera)

@@ -124,6 +124,31 @@ def test_a_late_holder_does_not_take_the_frame_from_the_new_one(rig: QueueRig, l
     assert rig.ack(new) == 1
 
 
+@pytest.mark.parametrize("late_call", ["fail", "release", "extend"])
+def test_a_late_holder_changes_nothing_for_a_frame_that_waits_again(rig: QueueRig, late_call: str) -> None:
+    rig.with_limits(claim_timeout_s=SHORT_S)
+    rig.publish(0)
+    [late] = rig.claim(consumer="slow")
+    wait_until(lambda: _given_back(rig), 10, "the claim runs out")
+    if late_call == "fail":
+        rig.queue.fail(MODEL, late, "too late")
+    elif late_call == "release":
+        rig.queue.release(MODEL, [late])
+    else:
+        assert rig.queue.extend(MODEL, [late]) == 0
+    assert rig.queue.depth(MODEL)[0].waiting == 1
+    assert [one.delivery for one in rig.claim(consumer="worker-2")] == [2]
+
+
+def test_a_release_that_is_told_twice_does_not_take_the_frame_from_the_next_worker(rig: QueueRig) -> None:
+    rig.publish(0)
+    released = rig.claim(consumer="worker-1")
+    rig.queue.release(MODEL, released)
+    assert len(rig.claim(consumer="worker-2")) == 1
+    rig.queue.release(MODEL, released)
+    assert rig.claim(consumer="worker-3") == []
+
+
 def test_released_frames_are_there_at_once_in_order_and_their_delivery_does_not_count(rig: QueueRig) -> None:
     rig.publish(*range(4))
     for _ in range(10):
