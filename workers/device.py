@@ -6,12 +6,14 @@ from contextlib import contextmanager
 
 
 class Turn:
-    """The right to prepare the next batch; it passes on when that batch is on the device."""
+    """The right to claim and prepare the next batch; it passes on when that batch is on the device."""
 
     def __init__(self, preparing: threading.Lock, device: threading.Lock) -> None:
         self._preparing = preparing
         self._device = device
         self._holds = True
+        self.alone = False
+        """No other drain shall have frames in hand until this turn ends."""
 
     def wait_for_device(self, timeout_s: float) -> None:
         """Returns when the device is free, or after `timeout_s`."""
@@ -20,9 +22,10 @@ class Turn:
 
     @contextmanager
     def on_device(self) -> Iterator[None]:
-        """The body has the device to itself, while another drain prepares."""
+        """The body has the device to itself, while another drain prepares (unless this one stays alone)."""
         with self._device:
-            self.pass_on()
+            if not self.alone:
+                self.pass_on()
             yield
 
     def pass_on(self) -> None:

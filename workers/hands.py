@@ -23,7 +23,7 @@ class Hands:
     """Thread-safe; drains put in and take out, the keeper looks."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._bells: dict[str, Bell] = {}
         self._batches: dict[int, Held] = {}
 
@@ -49,6 +49,7 @@ class Hands:
         finally:
             with self._lock:
                 del self._batches[id(held)]
+                self._lock.notify_all()
 
     def bells(self) -> list[Bell]:
         """The bells held now."""
@@ -60,3 +61,8 @@ class Hands:
         taken_before = time.monotonic() - age_s
         with self._lock:
             return [held for held in self._batches.values() if held.since_s < taken_before]
+
+    def wait_for_one_batch(self, timeout_s: float) -> bool:
+        """True as soon as no more than one batch is in hand; False after `timeout_s`."""
+        with self._lock:
+            return self._lock.wait_for(lambda: len(self._batches) <= 1, timeout_s)

@@ -84,7 +84,7 @@ class Pipeline:
             with self._context.device.turn(BLOCK_S) as turn:
                 if turn is None:
                     continue
-                claimed = self._claim(bell, turn)
+                claimed = self._isolate_suspect(self._claim(bell, turn), turn)
                 if claimed:
                     self._work_on(claimed, turn)
 
@@ -97,18 +97,38 @@ class Pipeline:
         self._backlog = len(claimed) >= most
         return claimed
 
+    def _isolate_suspect(self, claimed: Sequence[ClaimedFrame], turn: Turn) -> Sequence[ClaimedFrame]:
+        """A frame that comes again is worked on alone, with nothing else in this process' hands.
+
+        If it kills this process as it may have killed the last one, no other frame is buried with it.
+        """
+        suspect = next((one for one in claimed if one.delivery > 1), None)
+        if suspect is None:
+            return claimed
+        turn.alone = True
+        self._queue.release(self._model, [one for one in claimed if one is not suspect])
+        return [suspect]
+
     def _work_on(self, claimed: Sequence[ClaimedFrame], turn: Turn) -> None:
         with self._context.hands.batch(self._model, claimed):
             try:
+                if turn.alone:
+                    self._wait_for_other_batches()
                 self.process(claimed, turn)
             except (DatabaseUnavailableError, DeviceLostError, QueueUnavailableError, UsageError):
                 with suppress(QueueUnavailableError):  # then they come back by their time-out
                     self._queue.release(self._model, claimed)
                 raise
-            except Exception as error:
+            except Exception as error:  # a fault of ours; counted, so that no frame comes for ever
                 logger.exception("a batch of %s failed", self._model)
                 for one in claimed:
                     self._queue.fail(self._model, one, f"{type(error).__name__}: {error}")
+
+    def _wait_for_other_batches(self) -> None:
+        """They have left the device and are being stored; while SQL is away that may take a minute."""
+        while not self._context.hands.wait_for_one_batch(BLOCK_S):
+            if self._context.stopping.is_set():
+                raise DatabaseUnavailableError("stopped while another batch waited for the database")
 
     def process(self, claimed: Sequence[ClaimedFrame], turn: Turn) -> None:
         """One batch from its claim to its acknowledgement.

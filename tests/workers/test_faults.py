@@ -14,15 +14,18 @@ from core.errors import QueueUnavailableError
 from core.frame_queue import FrameQueue
 from core.redis_client import make_redis
 from core.redis_server import EmbeddedRedis
+from core.types import DropReason
 from storage.database import Database, open_database
 from tests.postgres_server import PostgresServer
 from tests.waiting import wait_until
 from tests.worker_process import WorkerProcess, worker_environment
+from tests.workers.faulty_worker import POISON_INDEX
 from tests.workers.rig import make_frame, make_queue, publish, select, stored_indices, waiting_camera
 from workers.watchdog import HANG_EXIT_CODE
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
+FAULTY_APP = "tests.workers.faulty_worker"
 CLAIM_TIMEOUT_S = 3.0
 DONE_TIMEOUT_S = 60.0
 
@@ -151,17 +154,34 @@ def test_sigterm_finishes_the_batch_in_hand_and_exits_0(
 def test_a_hanging_batch_ends_its_worker_and_another_takes_the_frames(
     environment: dict[str, str], queue: FrameQueue, database: Database, tiny_weights: Path, tmp_path: Path
 ) -> None:
-    short = environment | {"FRAMEWATCH_BATCH_TIMEOUT_S": "1.5"}
-    log = tmp_path / "hanging.log"
-    with WorkerProcess(short, log, app="tests.workers.hanging_worker") as hanging:
+    faulty = environment | {"FRAMEWATCH_BATCH_TIMEOUT_S": "1.5", "FAULT": "hang"}
+    with WorkerProcess(faulty, tmp_path / "hanging.log", app=FAULTY_APP) as hanging:
         hanging.wait_ready(queue)
-        publish(queue, tiny_weights, 4)
+        publish(queue, tiny_weights, 8)
         assert hanging.process.wait(20) == HANG_EXIT_CODE
         assert "longer than batch_timeout_s of 1.5 s" in hanging.log
     with WorkerProcess(environment, tmp_path / "sound.log") as sound:
         sound.wait_ready(queue)
-        wait_until(lambda: all_settled(queue, 4), CLAIM_TIMEOUT_S + 20.0, "all frames are settled")
-        assert_all_stored_once(queue, database, 4)
+        wait_until(lambda: all_settled(queue, 8), CLAIM_TIMEOUT_S + 20.0, "all frames are settled")
+        assert_all_stored_once(queue, database, 8)
+
+
+def test_a_frame_that_kills_every_worker_is_buried_alone(
+    environment: dict[str, str], queue: FrameQueue, database: Database, tiny_weights: Path, tmp_path: Path
+) -> None:
+    killing = environment | {"FAULT": "kill", "FRAMEWATCH_CLAIM_TIMEOUT_S": "1"}
+    publish(queue, tiny_weights, 12)
+    deaths = 0
+    while not all_settled(queue, 12):
+        with WorkerProcess(killing, tmp_path / "killed.log", app=FAULTY_APP) as worker:
+            ended = lambda worker=worker: worker.process.poll() is not None or all_settled(queue, 12)  # noqa: E731
+            wait_until(ended, 60.0, "the worker dies, or is done")
+            deaths += worker.process.poll() == -signal.SIGKILL
+    assert deaths == 3
+    assert [letter.frame.index for letter in queue.dead_letters(str(tiny_weights))] == [POISON_INDEX]
+    assert stored_indices(database) == [index for index in range(12) if index != POISON_INDEX]
+    ledger = queue.ledger("gate")
+    assert (ledger.dropped[DropReason.FAILED], ledger.stored, ledger.balance) == (1, 11, 0)
 
 
 def test_a_worker_without_its_broker_exits_in_bounded_time(

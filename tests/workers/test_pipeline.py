@@ -292,3 +292,15 @@ def test_an_unexpected_fault_counts_as_a_failed_delivery_so_that_no_frame_comes_
     drain_all(pipeline, queue)
     assert {letter.frame.index for letter in queue.dead_letters(MODEL)} == {0, 1}
     assert queue.ledger("gate").balance == 0
+
+
+def test_a_frame_that_comes_again_is_worked_on_alone(
+    make_pipeline: MakePipeline, queue: FrameQueue, database: Database, tiny_detector: Detector
+) -> None:
+    publish(queue, MODEL, 4)
+    for one in queue.claim(MODEL, "slot-1", 2, 0.0):
+        queue.fail(MODEL, one, "the first try failed")
+    detector = FaultyDetector(tiny_detector, lambda images: None)
+    drain_all(make_pipeline(detector, Writer(database)), queue)
+    assert detector.batches == [1, 1, 2]
+    assert stored_indices(database) == [0, 1, 2, 3]
