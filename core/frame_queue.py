@@ -2,29 +2,20 @@
 
 Every change is one Lua script (core/frame_queue_scripts), so that frames, counters, ledger and bells never
 disagree. docs/frame-queue.md describes keys, scripts and promises. Every method raises
-QueueUnavailableError while Redis is away; each may then be called again with the same arguments.
+QueueUnavailableError while Redis is away; each but `count_dropped` may then be called again as it was.
 """
 
-import logging
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
 
 import redis
 
-from core.errors import QueueUnavailableError, SettingsError
-from core.queue_answers import (
-    frame_header,
-    read_claimed,
-    read_dead_letter,
-    read_depth,
-    read_ledger,
-    read_minutes,
-)
-from core.queue_scripts import QueueScripts
+from core.errors import SettingsError
+from core.queue_accounts import QueueAccounts
+from core.queue_answers import frame_header, read_claimed
+from core.queue_bells import microseconds
 from core.queue_types import (
     Bell,
     CameraQueue,
@@ -34,15 +25,7 @@ from core.queue_types import (
     QueueLimits,
     WorkerBeat,
 )
-from core.types import (
-    DropReason,
-    Ledger,
-    LedgerMinute,
-    Policy,
-    QueuedFrame,
-    from_microseconds,
-    to_microseconds,
-)
+from core.types import DropReason, Policy, QueuedFrame
 
 __all__ = [
     "Bell",
@@ -55,7 +38,6 @@ __all__ = [
     "WorkerBeat",
 ]
 
-LOG = logging.getLogger(__name__)
 FILES_SHARE = 7 / 8
 """Of the whole queue's bytes; the rest is kept for live cameras, whose frames cannot wait outside."""
 WAIT_SLICE_S = 0.25
@@ -64,11 +46,7 @@ SLEEP_SLICE_S = 1.0
 """How long a worker blocks in one command: well below the connection's time-out for an answer."""
 
 
-def _microseconds(seconds: float) -> int:
-    return round(seconds * 1_000_000)
-
-
-class FrameQueue:
+class FrameQueue(QueueAccounts):
     """One fleet's frames on one Redis. Threads may share it; processes make their own.
 
     `ring(model)` sends the Celery message that makes a worker drain `model`. It is called only when a script
@@ -76,23 +54,13 @@ class FrameQueue:
     """
 
     def __init__(
-        self,
-        redis: redis.Redis,
-        limits: QueueLimits,
-        namespace: str,
-        ring: Callable[[str], None],
+        self, redis: redis.Redis, limits: QueueLimits, namespace: str, ring: Callable[[str], None]
     ) -> None:
-        if redis.get_encoder().decode_responses:
-            raise SettingsError("expected a Redis client that answers bytes, got one with decode_responses")
-        self._scripts = QueueScripts(redis, namespace)
-        self._limits = limits
-        self._ring = ring
+        super().__init__(redis, limits, namespace, ring)
         self._run = uuid.uuid4().hex
         self._unsent: dict[str, list[tuple[int, dict[DropReason, int]]]] = {}
         self._sent_batches = 0
         self._lock = threading.Lock()
-
-    # ---- publishing -------------------------------------------------------------------------------------
 
     def publish(
         self, frame: QueuedFrame, camera: CameraQueue, *, should_stop: Callable[[], bool] = lambda: False
@@ -135,11 +103,11 @@ class FrameQueue:
             frame.camera,
             camera.policy.value,
             self._run,
-            "" if never_stale else _microseconds(camera.max_age_s or 0.0),
+            "" if never_stale else microseconds(camera.max_age_s or 0.0),
             self._limits.camera_max_frames,
             self._limits.camera_max_bytes,
             self._files_max_bytes() if camera.policy is Policy.WAIT else self._limits.queue_max_bytes,
-            _microseconds(self._limits.bell_timeout_s),
+            self._lease_us,
             *frame_header(frame),
             frame.jpeg,
         )
@@ -176,8 +144,6 @@ class FrameQueue:
             batches.pop(0)
         del self._unsent[camera]
 
-    # ---- claiming and settling --------------------------------------------------------------------------
-
     def claim(
         self, model: str, consumer: str, max_frames: int, block_s: float, *, bell: Bell | None = None
     ) -> list[ClaimedFrame]:
@@ -194,7 +160,7 @@ class FrameQueue:
                 model,
                 consumer,
                 max_frames,
-                _microseconds(max(sleep_s, 0.0)),
+                microseconds(max(sleep_s, 0.0)),
                 bell.token if bell else "",
                 *self._recovery(),
             )
@@ -249,7 +215,7 @@ class FrameQueue:
         words = [
             word for one in claimed for word in (one.frame.camera, one.entry_id, one.consumer, one.delivery)
         ]
-        bells = self._scripts.run("release", model, _microseconds(self._limits.bell_timeout_s), *words)
+        bells = self._scripts.run("release", model, self._lease_us, *words)
         self._ring_bells(model, bells)
 
     def extend(self, model: str, claimed: Sequence[ClaimedFrame]) -> int:
@@ -262,176 +228,4 @@ class FrameQueue:
         words = [
             word for one in claimed for word in (one.frame.camera, one.entry_id, one.consumer, one.delivery)
         ]
-        return int(self._scripts.run("extend", model, _microseconds(self._limits.claim_timeout_s), *words))
-
-    def _recovery(self) -> tuple[int, int, int, int, int]:
-        limits = self._limits
-        return (
-            _microseconds(limits.bell_timeout_s),
-            _microseconds(limits.claim_timeout_s),
-            limits.max_deliveries,
-            limits.dead_max_frames,
-            limits.dead_max_bytes,
-        )
-
-    # ---- bells ------------------------------------------------------------------------------------------
-
-    def answer_bell(self, model: str, consumer: str) -> Bell | None:
-        """Takes up one ring; None when others drain the model already and this one is not needed.
-
-        The lease runs for bell_timeout_s and is renewed by `claim(bell=...)` and `renew_bell`. A holder that
-        outlives its lease does no harm: another drain may start beside it.
-        """
-        bell = Bell(model, consumer, f"{consumer}/{uuid.uuid4().hex}")
-        lease = _microseconds(self._limits.bell_timeout_s)
-        needed = self._scripts.run("answer_bell", model, bell.token, lease)
-        return bell if needed else None
-
-    def renew_bell(self, bell: Bell) -> None:
-        """Starts the lease anew, e.g. while a long batch runs; nothing for a bell that was left meanwhile."""
-        lease = _microseconds(self._limits.bell_timeout_s)
-        self._scripts.run("renew_bell", bell.model, bell.token, lease)
-
-    def leave_bell(self, bell: Bell, *, quietly: bool = False) -> None:
-        """Ends a drain, and rings again in the same step if frames still wait.
-
-        `quietly` leaves that to the next `sweep` or frame, for a worker that cannot serve just now.
-        """
-        lease = _microseconds(self._limits.bell_timeout_s)
-        bells = self._scripts.run(
-            "leave_bell", bell.model, bell.consumer, bell.token, lease, 1 if quietly else 0
-        )
-        self._ring_bells(bell.model, bells)
-
-    def sweep(self, model: str | None = None) -> int:
-        """Heals what nobody else would notice: call it about once a second from any long-lived process.
-
-        Gives back frames whose holder died, forgets silent workers and consumers, and rings for frames that
-        wait without a live bell (a Celery message can get lost). None: all models. Returns the bells rung.
-        """
-        rung = 0
-        for name in [model] if model is not None else self.models():
-            rung += self._ring_bells(name, self._scripts.run("sweep", name, *self._recovery()))
-        return rung
-
-    def _ring_bells(self, model: str, count: int) -> int:
-        """Returns how many were rung; frames of the others are safe, and the next sweep rings for them."""
-        for rung in range(int(count)):
-            try:
-                self._ring(model)
-            except BaseException as error:
-                self._unring(model, count - rung)
-                if not isinstance(error, QueueUnavailableError):
-                    raise
-                LOG.warning("frames of %s wait until Celery's broker is back: %s", model, error)
-                return rung
-        return int(count)
-
-    def _unring(self, model: str, count: int) -> None:
-        """Takes back bells that could not be rung; if this fails too they expire after bell_timeout_s."""
-        try:
-            self._scripts.run("unring", model, count)
-        except QueueUnavailableError as error:
-            LOG.debug("bell of %s stays until it expires: %s", model, error)
-
-    # ---- accounts ---------------------------------------------------------------------------------------
-
-    def models(self) -> list[str]:
-        """Models that have or had a queue or a worker, sorted."""
-        return sorted(name.decode() for name in self._scripts.run("models"))
-
-    def ledger(self, camera: str) -> Ledger:
-        """One camera's account; all zero for an unknown camera."""
-        return read_ledger(self._scripts.run("ledger", camera)[0])
-
-    def ledgers(self) -> list[Ledger]:
-        """The accounts of all cameras, sorted by name."""
-        return sorted(map(read_ledger, self._scripts.run("ledger")), key=lambda ledger: ledger.camera)
-
-    def ledger_minutes(self) -> list[LedgerMinute]:
-        """Absolute counts per camera and minute of the Redis server's clock, oldest first.
-
-        An event counts in the minute in which it happened, so a frame may be captured in one and stored in
-        the next. Writing them as they are over older ones is idempotent.
-        """
-        return read_minutes(self._scripts.run("ledger_minutes"))
-
-    def forget_ledger_minutes(self, before: datetime) -> None:
-        """Forgets minutes that are safely in SQL: those that began before `before`; never the current one.
-
-        Give the `minute` of the newest row that the preceding `ledger_minutes` returned.
-        """
-        self._scripts.run("forget_minutes", to_microseconds(before) // 60_000_000)
-
-    def depth(self, model: str) -> list[QueueDepth]:
-        """How much of each camera is on Redis, sorted by camera; idle cameras too."""
-        rows = self._scripts.run("depth", model)
-        return sorted((read_depth(row, model) for row in rows), key=lambda depth: depth.camera)
-
-    def forget_camera(self, camera: str) -> None:
-        """Removes a camera's frames, dead letters, counters and ledger; its minutes stay to be flushed."""
-        self._scripts.run("forget_camera", camera)
-
-    # ---- dead letters -----------------------------------------------------------------------------------
-
-    def dead_letters(self, model: str | None = None, limit: int = 100) -> list[DeadLetter]:
-        """The newest dead letters of a model (None: of all), each with its picture, oldest first."""
-        found: list[DeadLetter] = []
-        for name in [model] if model is not None else self.models():
-            found += [read_dead_letter(row, name) for row in self._scripts.run("dead_letters", name, limit)]
-        return sorted(found, key=lambda letter: letter.failed_at)[-limit:]
-
-    def replay_dead(self, model: str, ids: Sequence[str] | None = None) -> int:
-        """Puts dead letters (None: all) back on their queues with fresh deliveries; no longer failed.
-
-        They never turn stale, as a person asked for them. Returns how many: those for which queue_max_bytes
-        leaves no room stay.
-        """
-        chosen = self.dead_ids(model) if ids is None else ids
-        replayed = 0
-        for one in chosen:
-            moved, bells = self._scripts.run(
-                "replay_dead",
-                model,
-                one,
-                self._limits.queue_max_bytes,
-                _microseconds(self._limits.bell_timeout_s),
-            )
-            self._ring_bells(model, bells)
-            replayed += int(moved)
-        return replayed
-
-    def drop_dead(self, model: str, ids: Sequence[str] | None = None) -> int:
-        """Deletes dead letters (None: all) for good; they stay counted as failed. Returns how many."""
-        chosen = self.dead_ids(model) if ids is None else ids
-        return sum(int(self._scripts.run("drop_dead", model, one)) for one in chosen)
-
-    def dead_ids(self, model: str) -> list[str]:
-        """Ids of all dead letters of a model, oldest first, without their pictures."""
-        return [one.decode() for one in self._scripts.run("dead_ids", model)]
-
-    # ---- workers ----------------------------------------------------------------------------------------
-
-    def heartbeat(self, beat: WorkerBeat) -> None:
-        """Reports a live worker; its slots and batch size steer how many bells are rung."""
-        self._scripts.run(
-            "heartbeat",
-            beat.worker,
-            beat.to_json(),
-            _microseconds(self._limits.worker_timeout_s),
-            *beat.models,
-        )
-
-    def retire(self, worker: str, consumers: Sequence[str] = ()) -> None:
-        """A worker's clean exit: its slots no longer count, its idle consumers are deleted."""
-        self._scripts.run("retire", worker, *consumers)
-
-    def workers(self) -> list[WorkerBeat]:
-        """Workers heard of within worker_timeout_s, sorted by name."""
-        rows: list[Any] = self._scripts.run("workers", _microseconds(self._limits.worker_timeout_s))
-        beats = [WorkerBeat.from_json(text, from_microseconds(int(seen))) for text, seen in rows]
-        return sorted(beats, key=lambda beat: beat.worker)
-
-    def server_time(self) -> datetime:
-        """The Redis server's clock, on which leases and ages are measured."""
-        return from_microseconds(int(self._scripts.run("server_time"))).astimezone(UTC)
+        return int(self._scripts.run("extend", model, microseconds(self._limits.claim_timeout_s), *words))

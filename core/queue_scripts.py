@@ -10,15 +10,14 @@ from redis.commands.core import Script
 from core.redis_client import redis_errors
 
 FOLDER = Path(__file__).with_name("frame_queue_scripts")
-PRELUDE = "prelude.lua"
+SHARED = ("keys", "ledger", "workers", "frames", "claims", "bells")
+"""What stands before each script, in this order: Redis knows no modules."""
 
 
 @cache
 def _sources() -> dict[str, str]:
-    prelude = (FOLDER / PRELUDE).read_text()
-    return {
-        path.stem: f"{prelude}\n{path.read_text()}" for path in FOLDER.glob("*.lua") if path.name != PRELUDE
-    }
+    shared = "\n".join((FOLDER / "shared" / f"{name}.lua").read_text() for name in SHARED)
+    return {path.stem: f"{shared}\n{path.read_text()}" for path in FOLDER.glob("*.lua")}
 
 
 class QueueScripts:

@@ -33,14 +33,6 @@ local function hand_out(camera, entry, delivery)
   found[#found + 1] = { camera, id, delivery, claimed_at, header, jpeg }
 end
 
--- Entries that were deleted behind our back (XDEL, XTRIM by hand) are counted: the ledger must balance.
-local function write_off(camera, number)
-  count(camera, "failed", number)
-  if call("XLEN", key("frames", camera, model)) == 0 then
-    add_bytes(camera, model, 0 - number_or_zero(call("HGET", key("queue", camera, model), "bytes")))
-  end
-end
-
 local function take_returned(camera, number)
   local frames, returned = key("frames", camera, model), key("returned", camera, model)
   local ids = call("ZRANGE", returned, 0, number - 1)
@@ -52,7 +44,7 @@ local function take_returned(camera, number)
       hand_out(camera, entry, delivery)
     else
       call("XACK", frames, GROUP, id)
-      write_off(camera, 1)
+      write_off(camera, model, 1)
     end
   end
   return #ids
@@ -80,7 +72,7 @@ local function serve(camera, number)
   end
   if taken == 0 then -- counted as waiting, but not there
     taken = number_or_zero(call("HGET", key("queue", camera, model), "waiting"))
-    write_off(camera, taken)
+    write_off(camera, model, taken)
   end
   add_waiting(camera, model, 0 - taken)
 end

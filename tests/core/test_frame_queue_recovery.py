@@ -292,6 +292,21 @@ def test_frames_deleted_by_hand_are_written_off(rig: QueueRig) -> None:
     assert indices(rig.claim()) == [4]
 
 
+@pytest.mark.parametrize("max_deliveries", [1, 3])
+def test_held_frames_deleted_by_hand_are_written_off(rig: QueueRig, max_deliveries: int) -> None:
+    rig.with_limits(claim_timeout_s=SHORT_S, max_deliveries=max_deliveries)
+    rig.publish(0, 1)
+    rig.claim()
+    rig.client.xtrim(f"{{test}}:frames:gate:{MODEL}", maxlen=0)
+
+    def written_off() -> bool:
+        return rig.claim() == [] and rig.queue.ledger("gate").balance == 0
+
+    wait_until(written_off, 10, "the claim runs out and the account balances again")
+    assert rig.ledger().dropped == {DropReason.FAILED: 2}
+    assert rig.queue.depth(MODEL)[0].bytes == 0
+
+
 def test_scripts_come_back_by_themselves_after_the_server_forgot_them(rig: QueueRig) -> None:
     rig.publish(0)
     rig.client.script_flush()

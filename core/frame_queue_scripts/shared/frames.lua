@@ -1,0 +1,101 @@
+-- One camera's queue of one model, and the moves that keep its counters true.
+-- frames:CAMERA:MODEL   the stream; its length is the number in flight
+-- returned:CAMERA:MODEL entries delivered before that wait again, by age
+-- queue:CAMERA:MODEL    waiting (entries in nobody's hands), bytes, delivered (last id read), last (published)
+-- live                  CAMERA:MODEL by bytes, of those whose frames may be dropped to make room
+
+local function ensure_queue(camera, model)
+  if call("SADD", key("cameras-of", model), camera) == 1 then
+    if call("SADD", key("models"), model) == 1 then
+      refresh_slots(model)
+    end
+    call("SADD", key("models-of", camera), model)
+    call("SADD", key("cameras"), camera)
+    call("XGROUP", "CREATE", key("frames", camera, model), GROUP, "0", "MKSTREAM")
+  end
+end
+
+-- Changes how many entries wait; a camera stands in the ring of ready cameras exactly while some do.
+local function add_waiting(camera, model, number)
+  if number == 0 then
+    return
+  end
+  call("HINCRBY", key("model", model), "waiting", number)
+  local waiting = call("HINCRBY", key("queue", camera, model), "waiting", number)
+  if waiting <= 0 then
+    call("ZREM", key("ready", model), camera)
+  elseif waiting == number then
+    call("ZADD", key("ready", model), call("HINCRBY", key("model", model), "turn", 1), camera)
+  end
+end
+
+local function add_bytes(camera, model, number)
+  if number == 0 then -- Redis does not take Lua's "-0" for an integer
+    return
+  end
+  call("HINCRBY", key("queue", camera, model), "bytes", number)
+  call("INCRBY", key("bytes"), number)
+  call("ZADD", key("live"), "XX", "INCR", number, camera .. ":" .. model)
+end
+
+-- Wakes publishers that wait for room on this camera, or for room at all.
+local function make_room(camera, model)
+  local publishers = key("publishers")
+  local waiting = call("HGETALL", publishers)
+  for i = 1, #waiting, 2 do
+    if waiting[i + 1] == "*" or waiting[i + 1] == camera .. ":" .. model then
+      local room = key("room", waiting[i])
+      call("RPUSH", room, 1)
+      call("PEXPIRE", room, 10000)
+      call("HDEL", publishers, waiting[i])
+    end
+  end
+end
+
+-- Takes a delivered entry out for good. False if another did so before: then it must not be counted again.
+local function remove(camera, model, id, size)
+  local frames = key("frames", camera, model)
+  if call("XACK", frames, GROUP, id) == 0 then
+    return false
+  end
+  call("XDEL", frames, id)
+  add_bytes(camera, model, -size)
+  if call("ZREM", key("deadlines", model), camera .. " " .. id) == 0 then
+    -- Its holder was given up and the entry waited for another: the holder was only late.
+    if call("ZREM", key("returned", camera, model), id) == 1 then
+      add_waiting(camera, model, -1)
+    end
+  end
+  return true
+end
+
+-- Drops the oldest entry that is in nobody's hands. False if there is none.
+local function drop_oldest_waiting(camera, model)
+  local frames, returned = key("frames", camera, model), key("returned", camera, model)
+  local id = call("ZRANGE", returned, 0, 0)[1]
+  local entry
+  if id then
+    entry = call("XRANGE", frames, id, id)[1]
+    call("ZREM", returned, id)
+    call("XACK", frames, GROUP, id)
+  else
+    local delivered = call("HGET", key("queue", camera, model), "delivered") or "0-0"
+    entry = call("XRANGE", frames, "(" .. delivered, "+", "COUNT", 1)[1]
+  end
+  if not entry then
+    return false
+  end
+  call("XDEL", frames, entry[1])
+  add_bytes(camera, model, -#entry[2][4])
+  add_waiting(camera, model, -1)
+  count(camera, "queue_full", 1)
+  return true
+end
+
+-- Counts entries that were deleted behind our back (XDEL, XTRIM by hand), so that the ledger balances.
+local function write_off(camera, model, number)
+  count(camera, "failed", number)
+  if call("XLEN", key("frames", camera, model)) == 0 then
+    add_bytes(camera, model, 0 - number_or_zero(call("HGET", key("queue", camera, model), "bytes")))
+  end
+end
