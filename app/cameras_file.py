@@ -71,13 +71,13 @@ def _read_camera(path: Path, position: int, entry: Any) -> Camera:
     if missing:
         raise SettingsError(f"{where}: expected {missing[0]}, got none")
     try:
-        return make_camera(entry)
+        return make_camera(entry, path.parent)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
 
 
-def make_camera(values: Mapping[str, Any]) -> Camera:
-    """A camera of plain values, as YAML and options give them.
+def make_camera(values: Mapping[str, Any], folder: Path | None = None) -> Camera:
+    """A camera of plain values, as YAML and options give them; files are taken from `folder` (default: here).
 
     A recording, unless told otherwise, waits for its reader and never turns stale. Raises SettingsError and
     SourceError in one line.
@@ -86,6 +86,8 @@ def make_camera(values: Mapping[str, Any]) -> Camera:
     url = str(given["url"])
     if not url.startswith("${") and is_recorded(url):  # a reference hides what it is: taken for a live camera
         given = {"policy": "wait", "max_age_s": None} | given
+        if "://" not in url:  # `ingest` may run elsewhere
+            given["url"] = str(((folder or Path()) / Path(url).expanduser()).absolute())
     try:
         return _CAMERA.validate_python(given)
     except ValidationError as error:

@@ -193,10 +193,10 @@ def run_sources(request: RunRequest, settings: Settings) -> RunSummary:
     Raises UsageError when no source can be read or nothing can be started, and FramewatchError when the run
     cannot come to its end.
     """
-    require_model(settings.model_name)
     sources, wrong = inspect_sources(request.cameras)
     if not sources:
         raise UsageError("; ".join(wrong))
+    require_model(settings.model_name)
     with (
         stop_on_signals() as stop,
         local_stack(settings, request.workers, [settings.model_name], keep_dir=None) as stack,

@@ -1,7 +1,7 @@
 """Sources as `run` and `demo` take them: files, folders and URLs, each of which becomes a camera."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,12 +59,11 @@ def inspect_source(camera: Camera) -> RunSource:
     url = resolve_references(camera.url)
     if not is_recorded(url):
         return RunSource(camera, datetime.now(UTC), None)
-    path = url if "://" in url else str(Path(url).expanduser().absolute())
-    with open_source(path, SourceOptions(max_side=camera.max_side)) as source:
+    with open_source(url, SourceOptions(max_side=camera.max_side)) as source:
         first = next(iter(source), None)
         if first is None:
             raise SourceError(f"{url}: expected pictures, got none")
-        return RunSource(replace(camera, url=path), first.captured_at, source.format.frames)
+        return RunSource(camera, first.captured_at, source.format.frames)
 
 
 def inspect_sources(cameras: Sequence[Camera]) -> tuple[list[RunSource], list[str]]:

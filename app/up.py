@@ -37,8 +37,8 @@ def run_until_stopped(settings: Settings, cameras_file: Path | None, workers: in
 
     Cameras of the file are added or changed first; none is removed.
     """
-    require_model(settings.model_name)
     wanted = read_cameras(cameras_file) if cameras_file is not None else []
+    require_model(settings.model_name)
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         stack.enter_context(sole_running(settings.data_dir))

@@ -50,6 +50,7 @@ def test_a_file_lists_cameras_with_the_fields_of_a_camera(tmp_path: Path) -> Non
         classes=("person", "car"),
     )
     assert (clip.policy, clip.max_age_s, clip.enabled) == (Policy.WAIT, None, False)
+    assert clip.url == str(tmp_path / "street.mp4")
 
 
 @pytest.mark.parametrize(

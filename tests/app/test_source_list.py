@@ -45,7 +45,7 @@ def test_files_are_looked_into_before_anything_starts(folder: Path) -> None:
     (folder / "text.mp4").write_text("hello")
     found, errors = inspect_sources(parse_sources(["good.mp4", "text.mp4", "gone.mp4", "usb://0"], None))
     good, usb = found
-    assert good.camera.url == str(folder / "good.mp4")
+    assert good.camera.url == "good.mp4"
     assert good.first_captured_at == datetime(2026, 11, 23, 8, tzinfo=UTC)
     assert (good.frames, good.recorded) == (30, True)
     assert (usb.frames, usb.recorded) == (None, False)
