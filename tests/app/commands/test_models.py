@@ -1,0 +1,151 @@
+import json
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from models.catalogue import list_weights
+from tests.app.conftest import Cli
+from tests.clips import numbered_picture, write_clip
+
+
+@pytest.fixture
+def pictures(folder: Path) -> Path:
+    """Three pictures of 320x240 and a text file."""
+    there = folder / "pictures"
+    there.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(there / f"p{number}.png"), numbered_picture(number))
+    (there / "notes.txt").write_text("no picture")
+    return there
+
+
+def test_every_name_of_the_catalogue_is_listed(cli: Cli) -> None:
+    rows = json.loads(cli("models", "list", "--json").out)
+    assert [row["name"] for row in rows] == list(list_weights())
+    assert [row["name"] for row in rows if row["is_default"]] == ["resnet50_thin_fpn"]
+    assert all(name in cli("models", "list").out for name in list_weights())
+
+
+def test_weights_describe_themselves(cli: Cli, tiny_weights: Path) -> None:
+    facts = json.loads(cli("models", "show", tiny_weights, "--json").out)
+    assert facts["categories"] == ["person", "car", "motorcycle", "bus", "truck"]
+    assert len(facts["sha256"]) == 64
+    assert "person, car, motorcycle, bus, truck" in cli("models", "show", "--model", tiny_weights).out
+
+
+def test_a_picture_is_annotated(cli: Cli, pictures: Path, tiny_weights: Path) -> None:
+    done = cli("models", "detect", pictures / "p1.png", "-o", "found.png", "--model", tiny_weights, "--json")
+    assert done.code == 0, done.err
+    record = json.loads(done.out)
+    assert (record["picture"], record["width"], record["height"]) == ("p1.png", 320, 240)
+    assert record["detections"], "the tiny detector finds something in every numbered picture"
+    for box in record["detections"]:
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= 320.01
+        assert 0 <= box["y"] <= box["y"] + box["height"] <= 240.01
+    drawn = cv2.imread("found.png")
+    assert drawn.shape == (240, 320, 3)
+    assert np.abs(drawn.astype(int) - numbered_picture(1)).max() > 50
+
+
+def test_a_folder_becomes_a_folder(cli: Cli, pictures: Path, tiny_weights: Path) -> None:
+    done = cli("models", "detect", pictures, "-o", "found", "--model", tiny_weights, "--json")
+    assert [json.loads(line)["picture"] for line in done.out.splitlines()] == ["p0.png", "p1.png", "p2.png"]
+    assert sorted(file.name for file in Path("found").iterdir()) == ["p0.png", "p1.png", "p2.png"]
+    assert "in 3 pictures by tiny" in done.err
+
+
+def test_a_video_becomes_h264_with_the_same_times(cli: Cli, folder: Path, tiny_weights: Path) -> None:
+    times_ms = [0, 40, 80, 240, 280, 1000]
+    write_clip(folder / "street.mp4", frames=6, times_ms=times_ms, size=(322, 242))
+    done = cli("models", "detect", "street.mp4", "-o", "found.mp4", "--model", tiny_weights, "--json")
+    assert done.code == 0, done.err
+    assert [round(json.loads(line)["at_s"] * 1000) for line in done.out.splitlines()] == times_ms
+    with av.open("found.mp4") as container:
+        stream = container.streams.video[0]
+        frames = list(container.decode(stream))
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert [round(frame.time * 1000) for frame in frames] == times_ms
+    assert sorted(file.name for file in folder.iterdir()) == ["found.mp4", "street.mp4"]
+
+
+def test_a_truncated_video_leaves_no_half_output(cli: Cli, folder: Path, tiny_weights: Path) -> None:
+    write_clip(folder / "whole.avi", frames=60, codec="mjpeg")
+    data = (folder / "whole.avi").read_bytes()
+    (folder / "cut.avi").write_bytes(data[: len(data) // 2])
+    done = cli("models", "detect", "cut.avi", "-o", "found.mp4", "--model", tiny_weights)
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith("error: cut.avi: expected about 60 frames")
+    assert "Traceback" not in done.err
+    assert not (folder / "found.mp4").exists()
+
+
+@pytest.fixture
+def annotations(pictures: Path) -> Path:
+    """COCO annotations of the three pictures: the moving rectangle is a car."""
+    boxes = [[number * 7 % 260, 80, 50, 80] for number in range(3)]
+    content = {
+        "images": [
+            {
+                "id": number,
+                "file_name": f"p{number}.png",
+                "width": 320,
+                "height": 240,
+                "labelled_classes": ["car"],
+            }
+            for number in range(3)
+        ],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": 2, "bbox": box, "area": 4000, "iscrowd": 0}
+            for number, box in enumerate(boxes)
+        ],
+        "categories": [
+            {"id": number, "name": name}
+            for number, name in enumerate(("person", "car", "motorcycle", "bus", "truck"), 1)
+        ],
+    }
+    file = pictures / "val.json"
+    file.write_text(json.dumps(content))
+    return file
+
+
+def test_evaluation_reports_the_labelled_classes(cli: Cli, annotations: Path, tiny_weights: Path) -> None:
+    done = cli("models", "eval", "--data", annotations, "--model", tiny_weights, "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    cars = next(one for one in report["classes"] if one["name"] == "car")
+    assert (report["pictures"], cars["boxes"]) == (3, 3)
+    assert 0 <= report["ap50"] <= 1
+    assert report["ms_per_picture"] > 0
+    table = cli("models", "eval", "--data", annotations, "--model", tiny_weights).out.splitlines()
+    assert table[0].split() == ["class", "pictures", "boxes", "AP50", "AP"]
+    assert table[-1].startswith("mean")
+
+
+@pytest.mark.slow
+def test_a_trained_detector_is_a_file_that_detects(cli: Cli, annotations: Path, pictures: Path) -> None:
+    words = ("--data", annotations, "--steps", "1", "--batch-size", "1", "--backbone", "resnet18_thin")
+    done = cli(
+        "models",
+        "train",
+        *words,
+        "--neck-channels",
+        "16",
+        "-o",
+        "mine.safetensors",
+        "--classes",
+        "car,person",
+    )
+    assert done.code == 0, done.err
+    facts = json.loads(cli("models", "show", "mine.safetensors", "--json").out)
+    assert facts["categories"] == ["car", "person"]
+    assert cli("models", "detect", pictures / "p0.png", "--model", "mine.safetensors").code == 0
+
+
+def test_training_needs_one_length(cli: Cli, annotations: Path) -> None:
+    for words in ((), ("--steps", "1", "--hours", "1")):
+        done = cli("models", "train", "--data", annotations, "-o", "mine.safetensors", *words)
+        assert done.code == 2
+        assert "expected one of --steps and --hours" in done.error

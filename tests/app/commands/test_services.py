@@ -1,0 +1,119 @@
+"""`up`, `ingest` and `worker` as processes of their own, stopped as people and service managers stop them."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from app.running import running_redis_url
+from tests.app.conftest import Cli, clean_environment, framewatch
+from tests.clips import write_clip
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.redis
+STOPPED_WITHIN_S = 40
+
+
+@contextmanager
+def service(folder: Path, arguments: Sequence[str | Path], log: str) -> Iterator["subprocess.Popen[bytes]"]:
+    with (folder / log).open("wb") as output:
+        process = subprocess.Popen(
+            framewatch(*arguments),
+            cwd=folder,
+            env=clean_environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    except BaseException:
+        print((folder / log).read_text())
+        raise
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def stop(process: "subprocess.Popen[bytes]", number: signal.Signals) -> int:
+    """Sends a signal; the exit code, once every process of the service has gone."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    code = process.wait(STOPPED_WITHIN_S)
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    return code
+
+
+def status(cli: Cli, *words: str) -> dict[str, Any]:
+    done = cli("status", "--json", *words)
+    return dict(json.loads(done.out)) if done.code == 0 else {}
+
+
+def ledger(found: dict[str, Any], camera: str) -> dict[str, int]:
+    return next((dict(one) for one in found.get("ledger", []) if one["camera"] == camera), {})
+
+
+def stored(found: dict[str, Any], camera: str) -> int:
+    return ledger(found, camera).get("stored", 0)
+
+
+def test_up_runs_everything_and_the_other_commands_work_beside_it(
+    cli: Cli, folder: Path, tiny_weights: Path
+) -> None:
+    write_clip(folder / "street.mp4", frames=50)
+    (folder / "cameras.yml").write_text("cameras:\n  - {name: street, url: street.mp4, fps: 5}\n")
+    with service(folder, ["up", "cameras.yml", "--model", tiny_weights], "up.log") as up:
+        wait_until(lambda: running_redis_url(Path("framewatch-data")), 60, "up tells where its Redis is")
+        second = cli("up", "--model", tiny_weights)
+        assert second.code == 2
+        assert "runs already on framewatch-data" in second.error
+        write_clip(folder / "late.mp4", frames=20)
+        assert cli("camera", "add", "late", "late.mp4").code == 0
+        wait_until(lambda: stored(status(cli), "late") == 20, 90, "the late camera is stored")
+        wait_until(lambda: stored(status(cli), "street") == 10, 30, "the first camera is stored")
+        wait_until(lambda: status(cli)["workers"], 30, "the worker reports itself")
+        found = status(cli)
+        assert ledger(found, "street")["sampled_out"] == 40
+        assert {camera["name"]: camera["state"] for camera in found["cameras"]} == {
+            "street": "ended",
+            "late": "ended",
+        }
+        assert [worker["device"] for worker in found["workers"]] == ["auto"]
+        assert json.loads(cli("counts", "--by", "camera", "--format", "json").out)
+        assert stop(up, signal.SIGINT) == 0
+    assert cli("status").code == 2, "its Redis is gone with it"
+    assert cli("sql", "SELECT sum(captured), sum(stored) FROM frame_ledger", "--format", "csv").out.endswith(
+        "70,30\n"
+    )
+    assert "Traceback" not in (folder / "up.log").read_text()
+
+
+def test_ingest_and_workers_scale_alone(cli: Cli, folder: Path, redis_url: str, tiny_weights: Path) -> None:
+    write_clip(folder / "street.mp4", frames=30)
+    common = ("--redis-url", redis_url, "--model", str(tiny_weights))
+    assert cli("db", "upgrade").code == 0
+    assert cli("camera", "add", "street", "street.mp4").code == 0
+    with service(folder, ["ingest", *common], "ingest.log") as ingest:
+        wait_until(
+            lambda: ledger(status(cli, "--redis-url", redis_url), "street").get("captured") == 30,
+            60,
+            "frames wait without a worker",
+        )
+        with service(folder, ["worker", *common, "--concurrency", "1"], "worker.log") as worker:
+            wait_until(
+                lambda: stored(status(cli, "--redis-url", redis_url), "street") == 30, 90, "they are stored"
+            )
+            beats = wait_until(
+                lambda: status(cli, "--redis-url", redis_url)["workers"], 30, "the worker reports itself"
+            )
+            assert [beat["slots"] for beat in beats] == [1]
+            assert stop(worker, signal.SIGTERM) == 0
+        assert stop(ingest, signal.SIGTERM) == 0
+    assert "Traceback" not in (folder / "ingest.log").read_text() + (folder / "worker.log").read_text()
