@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from core.errors import QueueUnavailableError, SettingsError
 from core.queue_types import QueueLimits, WorkerBeat
 from workers.context import WorkerContext
 from workers.watchdog import exit_at_once
@@ -58,7 +57,7 @@ class Keeper:
         while not self._closed.wait(self._tick_s):
             try:
                 self._tick()
-            except (QueueUnavailableError, SettingsError) as error:  # wrong password: it may be put right
+            except Exception as error:  # noqa: BLE001  without this thread the worker would fade from the fleet
                 self._look_at_loss(error)
             else:
                 self._note_return()
@@ -86,7 +85,7 @@ class Keeper:
 
     def _look_at_loss(self, error: Exception) -> None:
         if not self._lost:
-            logger.warning("Redis is out of reach: %s", error)
+            logger.warning("this worker cannot keep its place on Redis: %r", error)
         self._lost = True
         if time.monotonic() - self._reached_redis > self._lost_exit_s:
             self._give_up(
@@ -95,7 +94,10 @@ class Keeper:
 
     def _note_return(self) -> None:
         if self._lost:
-            logger.warning("Redis is back after %.1f s", time.monotonic() - self._reached_redis)
+            logger.warning(
+                "this worker has its place on Redis again after %.1f s",
+                time.monotonic() - self._reached_redis,
+            )
         self._lost = False
         self._reached_redis = time.monotonic()
 

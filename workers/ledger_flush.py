@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 
 import redis
 
@@ -60,19 +61,20 @@ class LedgerFlusher:
         self._closed.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._try_to_flush()
+        self._try(lambda: flush_ledger(self._queue, self._database))
 
     def _run(self) -> None:
         while not self._closed.wait(self._interval_s / 4):
-            try:
-                due = self._turn.take(self._interval_s * 0.9)
-            except QueueUnavailableError:
-                continue
-            if due:
-                self._try_to_flush()
+            self._try(self._flush_when_due)
 
-    def _try_to_flush(self) -> None:
-        try:
+    def _flush_when_due(self) -> None:
+        if self._turn.take(self._interval_s * 0.9):
             flush_ledger(self._queue, self._database)
+
+    def _try(self, flush: Callable[[], object]) -> None:
+        try:
+            flush()
         except (QueueUnavailableError, DatabaseUnavailableError) as error:
             logger.warning("the frame ledger stays on Redis until the next try: %s", error)
+        except Exception:  # the thread must outlive whatever one flush meets
+            logger.exception("the frame ledger stays on Redis until the next try")

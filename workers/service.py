@@ -210,7 +210,7 @@ class WorkerService:
     def _describe(self) -> WorkerBeat | None:
         if not self._takes_bells:
             return None
-        pipelines = self._pipelines
+        pipelines = dict(self._pipelines)  # another slot may load a model meanwhile
         return WorkerBeat(
             worker=self._identity.worker,
             host=socket.gethostname(),
