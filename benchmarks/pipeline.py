@@ -6,6 +6,8 @@ Both sides run the same detector at the same batch size on the same frames, in a
 same cores. The bare side is the simplest script there is: one process that decodes and detects, no queue,
 no database. The pipeline is the real one: an ingest process, Redis, a Celery worker (`framewatch worker`)
 and SQLite. Model loading and process starts count on neither side.
+
+The second table is what moving frames costs by itself: see benchmarks/frame_queue.py, which measures it.
 """
 
 import argparse
@@ -29,14 +31,19 @@ from rich.progress import Progress
 from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
+FRAMEWATCH = Path(sys.executable).parent / "framewatch"
 sys.path.insert(0, str(ROOT))
+
+import frame_queue  # noqa: E402  the benchmark beside this one
+
+from core.redis_server import EmbeddedRedis  # noqa: E402  found through the path above
 
 BARE = """
 import json, sys, time
 import av
 from models.detector import load_detector
 
-video, model, batch_size, max_side = sys.argv[1], sys.argv[2] or None, int(sys.argv[3]), int(sys.argv[4])
+video, model, batch_size = sys.argv[1], sys.argv[2] or None, int(sys.argv[3])
 detector = load_detector(model)
 detector.warm_up(batch_size)
 started, frames, found, batch = time.perf_counter(), 0, 0, []
@@ -60,7 +67,7 @@ print(json.dumps({"frames": frames, "detections": found, "seconds": seconds}))
 
 
 def bare_round(video: Path, model: str, batch_size: int) -> dict[str, float]:
-    command = [sys.executable, "-c", BARE, str(video), model, str(batch_size), "640"]
+    command = [sys.executable, "-c", BARE, str(video), model, str(batch_size)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     result: dict[str, float] = json.loads(done.stdout)
     return result
@@ -69,9 +76,8 @@ def bare_round(video: Path, model: str, batch_size: int) -> dict[str, float]:
 @contextlib.contextmanager
 def running_worker(environment: dict[str, str], folder: Path) -> Iterator[None]:
     """One `framewatch worker`, ready with its model loaded and warmed up."""
-    framewatch = Path(sys.executable).parent / "framewatch"
     with (folder / "worker.log").open("wb") as log:
-        worker = subprocess.Popen([framewatch, "worker"], env=environment, cwd=folder, stdout=log, stderr=log)
+        worker = subprocess.Popen([FRAMEWATCH, "worker"], env=environment, cwd=folder, stdout=log, stderr=log)
     try:
         wait_for_worker(environment, folder, worker)
         yield
@@ -81,11 +87,10 @@ def running_worker(environment: dict[str, str], folder: Path) -> Iterator[None]:
 
 
 def wait_for_worker(environment: dict[str, str], folder: Path, worker: "subprocess.Popen[bytes]") -> None:
-    framewatch = Path(sys.executable).parent / "framewatch"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and worker.poll() is None:
         done = subprocess.run(
-            [framewatch, "status", "--json"], env=environment, cwd=folder, capture_output=True, text=True
+            [FRAMEWATCH, "status", "--json"], env=environment, cwd=folder, capture_output=True, text=True
         )
         if done.returncode == 0 and json.loads(done.stdout)["workers"]:
             return
@@ -94,8 +99,7 @@ def wait_for_worker(environment: dict[str, str], folder: Path, worker: "subproce
 
 
 def pipeline_round(video: Path, camera: str, environment: dict[str, str], folder: Path) -> dict[str, float]:
-    framewatch = Path(sys.executable).parent / "framewatch"
-    command = [framewatch, "run", f"{camera}={video}", "--workers", "0", "--json"]
+    command = [FRAMEWATCH, "run", f"{camera}={video}", "--workers", "0", "--json"]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"framewatch run failed with {done.returncode}: {done.stderr[-2000:]}")
@@ -111,8 +115,6 @@ def pipeline_round(video: Path, camera: str, environment: dict[str, str], folder
 
 def compare(video: Path, model: str, batch_size: int, rounds: int) -> dict[str, Any]:
     """Alternating rounds of both sides; the figures are medians over the rounds."""
-    from core.redis_server import EmbeddedRedis
-
     bare, whole = [], []
     with tempfile.TemporaryDirectory() as name, EmbeddedRedis(Path(name) / "redis") as redis:
         folder = Path(name)
@@ -124,8 +126,7 @@ def compare(video: Path, model: str, batch_size: int, rounds: int) -> dict[str, 
             "FRAMEWATCH_DATA_DIR": str(folder),
             **({"FRAMEWATCH_MODEL": model} if model else {}),
         }
-        framewatch = Path(sys.executable).parent / "framewatch"
-        subprocess.run([framewatch, "db", "upgrade"], env=environment, check=True, capture_output=True)
+        subprocess.run([FRAMEWATCH, "db", "upgrade"], env=environment, check=True, capture_output=True)
         console = Console(stderr=True)
         with running_worker(environment, folder), Progress(console=console) as progress:
             for number in progress.track(range(rounds), description="alternating rounds"):
@@ -189,10 +190,14 @@ def main() -> None:
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
     }
+    if not options.skip_queue:
+        result["queue"] = frame_queue.run(options.rounds, frames=1000, batch_size=16)
     if options.json:
         print(json.dumps(result))
     else:
         show(result)
+        if "queue" in result:
+            frame_queue.show(result["queue"])
 
 
 if __name__ == "__main__":
