@@ -85,7 +85,7 @@ def test_up_runs_everything_and_the_other_commands_work_beside_it(
             "street": "ended",
             "late": "ended",
         }
-        assert [worker["device"] for worker in found["workers"]] == ["auto"]
+        assert len(found["workers"]) == 1
         assert json.loads(cli("counts", "--by", "camera", "--format", "json").out)
         assert stop(up, signal.SIGINT) == 0
     assert cli("status").code == 2, "its Redis is gone with it"
