@@ -38,10 +38,10 @@ local function take_returned(camera, number)
   local ids = call("ZRANGE", returned, 0, number - 1)
   for _, id in ipairs(ids) do
     call("ZREM", returned, id)
-    local entry = call("XCLAIM", frames, GROUP, consumer, 0, id)[1]
+    local _, deliveries = holder(camera, model, id)
+    local entry = deliveries and call("XCLAIM", frames, GROUP, consumer, 0, id)[1]
     if entry then -- Redis 6.2 answers a deleted entry with nil, Redis 7 with nothing
-      local _, delivery = holder(camera, model, id)
-      hand_out(camera, entry, delivery)
+      hand_out(camera, entry, deliveries + 1)
     else
       call("XACK", frames, GROUP, id)
       write_off(camera, model, 1)
@@ -50,10 +50,17 @@ local function take_returned(camera, number)
   return #ids
 end
 
-local function take_new(camera, number)
+local function read_new(camera, number)
   local frames = key("frames", camera, model)
-  local answer =
-    call("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", number, "STREAMS", frames, ">")
+  return redis.pcall("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", number, "STREAMS", frames, ">")
+end
+
+local function take_new(camera, number)
+  local answer = read_new(camera, number)
+  if answer and answer.err then -- somebody deleted the stream and with it the group
+    create_group(camera, model)
+    answer = read_new(camera, number)
+  end
   local entries = answer and answer[1] and answer[1][2] or {}
   for _, entry in ipairs(entries) do
     hand_out(camera, entry, 1)
@@ -94,7 +101,6 @@ local unfinished = stale >= MOST_STALE and #found < most
 if #found > 0 then
   call("HSET", key("busy", model), consumer, claimed_at)
 elseif sleep_us > 0 and not unfinished then
-  call("DEL", key("wake", model, consumer))
   call("ZADD", key("idle", model), digits(now + sleep_us), consumer)
 end
 return { found, attend(model, lease_us), unfinished and 1 or 0 }

@@ -23,8 +23,8 @@ for _, model in ipairs(call("SMEMBERS", key("models-of", camera))) do
   local state = call("HMGET", queue, "waiting", "bytes")
   add_waiting(camera, model, -number_or_zero(state[1]))
   add_bytes(camera, model, -number_or_zero(state[2]))
-  for _, pending in ipairs(call("XPENDING", key("frames", camera, model), GROUP, "-", "+", 100000)) do
-    call("ZREM", deadlines, camera .. " " .. pending[1])
+  for _, entry in ipairs(pending(camera, model, "-", "+", 100000)) do
+    call("ZREM", deadlines, camera .. " " .. entry[1])
   end
   forget_dead_letters(model)
   make_room(camera, model)

@@ -263,6 +263,7 @@ def test_a_camera_that_is_forgotten_leaves_no_key_behind(rig: QueueRig) -> None:
     assert rig.queue.dead_letters() == []
     assert [ledger.camera for ledger in rig.queue.ledgers()] == ["stays"]
     assert rig.client.get("{test}:bytes") == b"100"
+    assert rig.client.zrange("{test}:live", 0, -1) == [f"stays:{MODEL}".encode()]
     assert rig.ack(claimed) == 0
     assert rig.claim() == []
     assert rig.ledger("stays").in_flight == 1

@@ -67,6 +67,7 @@ def test_a_silent_workers_slots_are_forgotten(rig: QueueRig) -> None:
 
 def test_a_worker_that_leaves_takes_its_slots_along(rig: QueueRig) -> None:
     rig.beat(slots=8)
+    assert rig.queue.models() == [MODEL]
     rig.queue.retire("host-1")
     rig.publish(*range(100))
     assert rig.queue.workers() == []
@@ -92,6 +93,32 @@ def test_while_every_drain_is_in_a_long_batch_a_frame_rings_for_a_free_slot(rig:
     assert len(rig.rung) == 2
     rig.publish(2, 3)
     assert len(rig.rung) == 2, "the second slot takes them along"
+
+
+def test_drains_in_short_batches_are_waited_for(rig: QueueRig) -> None:
+    rig.beat(slots=2)
+    rig.publish(0)
+    assert rig.answer()
+    _learn_that_batches_are_short(rig)
+    rig.rung.clear()
+    rig.publish(1)
+    assert len(rig.claim()) == 1
+    rig.publish(2)
+    assert rig.rung == [], "it will be back within a moment"
+
+
+def test_time_between_two_drains_is_not_taken_for_a_long_batch(rig: QueueRig) -> None:
+    rig.beat(slots=2)
+    rig.publish(0)
+    bell = rig.answer()
+    _learn_that_batches_are_short(rig)
+    rig.publish(1)
+    rig.ack(rig.claim())
+    rig.queue.leave_bell(bell)
+    left_at = rig.queue.server_time()
+    wait_until(lambda: (rig.queue.server_time() - left_at).total_seconds() > 0.2, 5, "a pause")
+    rig.claim()
+    assert _batch_us(rig) < 20_000
 
 
 def test_with_all_slots_at_work_frames_wait_for_them(rig: QueueRig) -> None:
@@ -233,6 +260,33 @@ def test_a_renewed_bell_lasts_through_a_long_batch(rig: QueueRig) -> None:
     assert rig.queue.sweep() == 0
 
 
+def test_every_claim_renews_the_bell(rig: QueueRig) -> None:
+    rig.with_limits(bell_timeout_s=SHORT_S)
+    rig.beat(slots=1)
+    rig.publish(0)
+    bell = rig.answer()
+    ends_at = rig.client.zscore(f"{{test}}:held:{MODEL}", bell.token)
+
+    def claimed_past_its_first_end() -> bool:
+        rig.queue.claim(MODEL, "worker-1", 8, 0.0, bell=bell)
+        return rig.queue.server_time().timestamp() > ends_at / 1e6 + SHORT_S
+
+    wait_until(claimed_past_its_first_end, 10, "the first lease would be over")
+    rig.publish(1)
+    assert len(rig.rung) == 1
+    assert rig.queue.sweep() == 0
+
+
+def test_a_late_message_is_welcome_when_the_holder_died(rig: QueueRig) -> None:
+    rig.with_limits(bell_timeout_s=SHORT_S)
+    rig.beat(slots=1)
+    rig.publish(0)
+    assert rig.answer("victim")
+    assert rig.answer("worker-2") is None
+    _until_expired(rig, "held")
+    assert rig.answer("worker-2")
+
+
 def test_a_late_message_is_declined(rig: QueueRig) -> None:
     """Its bell ran out and was rung again, so there are two messages for one drain."""
     rig.with_limits(bell_timeout_s=SHORT_S)
@@ -304,6 +358,20 @@ def test_frames_given_back_ring_if_nobody_drains(rig: QueueRig) -> None:
     rig.queue.leave_bell(bell)
     rig.queue.release(MODEL, claimed)
     assert len(rig.rung) == 2
+
+
+def _learn_that_batches_are_short(rig: QueueRig) -> None:
+    def short() -> bool:
+        rig.publish(0)
+        rig.ack(rig.claim())
+        rig.claim()
+        return _batch_us(rig) < 10_000
+
+    wait_until(short, 10, "the queue learns that batches are short")
+
+
+def _batch_us(rig: QueueRig) -> int:
+    return int(rig.client.hget(f"{{test}}:model:{MODEL}", "batch_us") or 10**9)
 
 
 def _until_expired(rig: QueueRig, kind: str) -> None:

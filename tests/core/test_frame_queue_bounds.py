@@ -7,6 +7,7 @@ import pytest
 
 from core import frame_queue
 from core.errors import SettingsError
+from core.frame_queue import CameraQueue
 from core.types import DropReason
 from tests.core.queue_rig import FILE, LATEST, LIVE, MODEL, QueueRig, indices, make_frame
 from tests.waiting import wait_until
@@ -90,13 +91,16 @@ def test_a_files_frames_never_make_room_for_a_live_camera(rig: QueueRig) -> None
     assert rig.ledger("live").in_flight == 1
 
 
-def test_a_frame_larger_than_the_queue_is_dropped_and_drives_nobody_out(rig: QueueRig) -> None:
-    rig.with_limits(camera_max_bytes=10_000)
-    for use in (LIVE, LATEST):
-        rig.publish(0, use=use, size=2000, camera=use.policy)
-        rig.publish(1, use=use, size=20_000, camera=use.policy)
-        assert rig.ledger(use.policy).dropped == {DropReason.QUEUE_FULL: 1}
-    assert sorted(indices(rig.claim())) == [0, 0]
+@pytest.mark.parametrize("limit", ["camera_max_bytes", "queue_max_bytes"])
+@pytest.mark.parametrize("use", [LIVE, LATEST])
+def test_a_frame_larger_than_the_queue_is_dropped_and_drives_nobody_out(
+    rig: QueueRig, use: CameraQueue, limit: str
+) -> None:
+    rig.with_limits(**{limit: 10_000})
+    rig.publish(0, use=use, size=2000)
+    rig.publish(1, use=use, size=20_000)
+    assert rig.ledger().dropped == {DropReason.QUEUE_FULL: 1}
+    assert indices(rig.claim()) == [0]
 
 
 def test_frames_in_a_workers_hands_are_never_dropped(rig: QueueRig) -> None:

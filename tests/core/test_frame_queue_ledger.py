@@ -14,6 +14,7 @@ from core.errors import QueueUnavailableError
 from core.frame_queue import CameraQueue, ClaimedFrame, FrameQueue
 from core.types import DropReason, Ledger, Policy
 from tests.core.queue_rig import FILE, LIVE, MODEL, QueueRig, make_frame
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.redis
 
@@ -54,6 +55,18 @@ def test_a_frame_published_again_after_a_lost_answer_is_queued_once(rig: QueueRi
     assert queue.publish(frame, FILE)
     assert len(rig.claim()) == 1
     assert rig.ledger().captured == 1
+
+
+def test_a_frame_published_again_rings_if_its_bell_was_lost_with_the_answer(rig: QueueRig) -> None:
+    rig.with_limits(bell_timeout_s=0.1)
+    rig.beat(slots=1)
+    queue, lose_answer = _queue_that_loses_answers(rig)
+    frame = make_frame(0)
+    lose_answer()
+    with pytest.raises(QueueUnavailableError):
+        queue.publish(frame, FILE)
+    assert rig.rung == []
+    wait_until(lambda: queue.publish(frame, FILE) and rig.rung, 5, "the bell runs out and is rung again")
 
 
 def test_a_frame_dropped_as_queue_full_and_published_again_counts_once(rig: QueueRig) -> None:

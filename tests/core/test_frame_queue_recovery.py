@@ -246,6 +246,19 @@ def test_chosen_dead_letters_are_replayed_or_dropped(rig: QueueRig) -> None:
     assert (ledger.dropped, ledger.in_flight) == ({DropReason.FAILED: 3}, 1)
 
 
+@pytest.mark.parametrize("way_out", ["dropped", "replayed"])
+def test_dead_letters_that_are_gone_leave_room_for_others(rig: QueueRig, way_out: str) -> None:
+    rig.with_limits(max_deliveries=1, dead_max_bytes=1000)
+    _bury(rig, 0, 1, size=400)
+    if way_out == "dropped":
+        assert rig.queue.drop_dead(MODEL) == 2
+    else:
+        assert rig.queue.replay_dead(MODEL) == 2
+        rig.ack(rig.claim())
+    _bury(rig, 2, 3, size=400)
+    assert [letter.frame.index for letter in rig.queue.dead_letters()] == [2, 3]
+
+
 def test_a_full_queue_keeps_its_dead_letters(rig: QueueRig) -> None:
     rig.with_limits(max_deliveries=1, queue_max_bytes=2500)
     _bury(rig, 0, 1, size=1000)
@@ -305,6 +318,39 @@ def test_held_frames_deleted_by_hand_are_written_off(rig: QueueRig, max_deliveri
     wait_until(written_off, 10, "the claim runs out and the account balances again")
     assert rig.ledger().dropped == {DropReason.FAILED: 2}
     assert rig.queue.depth(MODEL)[0].bytes == 0
+
+
+def test_a_stream_deleted_by_hand_stops_nobody(rig: QueueRig) -> None:
+    rig.with_limits(claim_timeout_s=SHORT_S)
+    rig.publish(*range(6))
+    held = rig.claim(most=4)
+    rig.queue.release(MODEL, held[:2])
+    rig.client.delete(f"{{test}}:frames:gate:{MODEL}")
+    rig.publish(7)
+    rig.publish(8, camera="yard")
+
+    def settled() -> bool:
+        rig.ack(rig.claim())
+        rig.queue.sweep()
+        return rig.queue.ledger("gate").stored == rig.queue.ledger("yard").stored == 1
+
+    wait_until(settled, 10, "both cameras' new frames are served")
+    wait_until(lambda: rig.queue.sweep() == rig.queue.ledger("gate").balance, 10, "the account balances")
+    assert rig.queue.extend(MODEL, held) == 0
+    assert rig.ledger().dropped == {DropReason.FAILED: 6}
+    assert rig.queue.depth(MODEL)[0].bytes == 0
+    rig.queue.forget_camera("gate")
+
+
+def test_a_forgotten_cameras_claims_do_not_run_out_later(rig: QueueRig) -> None:
+    rig.with_limits(claim_timeout_s=SHORT_S)
+    rig.publish(0)
+    [claimed] = rig.claim()
+    rig.queue.forget_camera("gate")
+    end = claimed.claimed_at.timestamp() + SHORT_S
+    wait_until(lambda: rig.queue.server_time().timestamp() > end, 10, "the claim would be over")
+    rig.queue.sweep()
+    assert rig.queue.ledgers() == []
 
 
 def test_scripts_come_back_by_themselves_after_the_server_forgot_them(rig: QueueRig) -> None:

@@ -1,10 +1,16 @@
 -- Frames in workers' hands: who holds them, how they come back, and where those end that never work.
 
+-- Delivered entries of a range, {id, consumer, idle, deliveries} each; none if the stream was deleted by hand.
+local function pending(camera, model, from, to, ...)
+  local answer = redis.pcall("XPENDING", key("frames", camera, model), GROUP, from, to, ...)
+  return answer.err and {} or answer
+end
+
 -- Consumer and delivery number of a held or returned entry; nil if it was settled.
 local function holder(camera, model, id)
-  local pending = call("XPENDING", key("frames", camera, model), GROUP, id, id, 1)[1]
-  if pending then
-    return pending[2], pending[4]
+  local entry = pending(camera, model, id, id, 1)[1]
+  if entry then
+    return entry[2], entry[4]
   end
 end
 
@@ -59,6 +65,8 @@ local function recover(model, most_deliveries, dead_most_frames, dead_most_bytes
     local _, deliveries = holder(camera, model, id)
     if not deliveries then
       call("ZREM", deadlines, member)
+      call("XDEL", key("frames", camera, model), id)
+      write_off(camera, model, 1)
     elseif deliveries >= most_deliveries then
       local text = "worker died or hung while it held the frame (" .. deliveries .. " deliveries)"
       bury(camera, model, id, deliveries, text, dead_most_frames, dead_most_bytes)
@@ -73,9 +81,8 @@ end
 local function delete_consumer(model, consumer)
   local all_deleted = true
   for _, camera in ipairs(call("SMEMBERS", key("cameras-of", model))) do
-    local frames = key("frames", camera, model)
-    if #call("XPENDING", frames, GROUP, "-", "+", 1, consumer) == 0 then
-      call("XGROUP", "DELCONSUMER", frames, GROUP, consumer)
+    if #pending(camera, model, "-", "+", 1, consumer) == 0 then
+      redis.pcall("XGROUP", "DELCONSUMER", key("frames", camera, model), GROUP, consumer)
     else
       all_deleted = false
     end

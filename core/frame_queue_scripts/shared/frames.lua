@@ -4,6 +4,10 @@
 -- queue:CAMERA:MODEL    waiting (entries in nobody's hands), bytes, delivered (last id read), last (published)
 -- live                  CAMERA:MODEL by bytes, of those whose frames may be dropped to make room
 
+local function create_group(camera, model)
+  call("XGROUP", "CREATE", key("frames", camera, model), GROUP, "0", "MKSTREAM")
+end
+
 local function ensure_queue(camera, model)
   if call("SADD", key("cameras-of", model), camera) == 1 then
     if call("SADD", key("models"), model) == 1 then
@@ -11,7 +15,7 @@ local function ensure_queue(camera, model)
     end
     call("SADD", key("models-of", camera), model)
     call("SADD", key("cameras"), camera)
-    call("XGROUP", "CREATE", key("frames", camera, model), GROUP, "0", "MKSTREAM")
+    create_group(camera, model)
   end
 end
 
@@ -92,7 +96,7 @@ local function drop_oldest_waiting(camera, model)
   return true
 end
 
--- Counts entries that were deleted behind our back (XDEL, XTRIM by hand), so that the ledger balances.
+-- Counts entries that were deleted behind our back (DEL, XDEL, XTRIM by hand), so that the ledger balances.
 local function write_off(camera, model, number)
   count(camera, "failed", number)
   if call("XLEN", key("frames", camera, model)) == 0 then
