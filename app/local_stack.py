@@ -12,7 +12,7 @@ import redis
 
 from app.database_access import opened_database
 from app.options import is_given
-from app.queue_access import make_queue, opened_redis
+from app.queue_access import make_queue, opened_redis, with_redis_url
 from app.worker_pool import WorkerPool
 from core.frame_queue import FrameQueue
 from core.redis_server import EmbeddedRedis
@@ -34,15 +34,18 @@ class LocalStack:
 
 @contextlib.contextmanager
 def local_stack(
-    settings: Settings, workers: int, models: Sequence[str], keep_dir: Path | None
+    settings: Settings, workers: int, models: Sequence[str], keep_dir: Path | None, *, embed: bool = True
 ) -> Iterator[LocalStack]:
     """Starts an embedded Redis unless one was given, makes the tables, and prepares (not starts) the workers.
 
+    Without `embed` it takes the Redis where other workers serve, as `app.queue_access.redis_url` finds it.
     `keep_dir` keeps the embedded Redis' data over a restart; None forgets it. Raises UsageError in one line
     for what cannot be reached. Stops everything that it started.
     """
     with contextlib.ExitStack() as stack:
-        if not is_given(settings, "redis_url"):
+        if not embed:
+            settings = with_redis_url(settings)
+        elif not is_given(settings, "redis_url"):
             server = stack.enter_context(EmbeddedRedis(keep_dir, appendonly=keep_dir is not None))
             settings = settings.model_copy(update={"redis_url": server.url})
         client = stack.enter_context(opened_redis(settings))

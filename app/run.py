@@ -135,7 +135,7 @@ class PipelineRun:
         if any(ledger.stored for ledger in self._ledgers) or self._stack.queue.workers():
             self._start_up_s = self._age_s
             return ""
-        if self._stack.workers.models and self._stack.workers.running:
+        if self._stack.workers.running:
             return "workers are loading the model"
         if self._age_s < NO_WORKER_HINT_S:
             return ""
@@ -199,7 +199,9 @@ def run_sources(request: RunRequest, settings: Settings) -> RunSummary:
     require_model(settings.model_name)
     with (
         stop_on_signals() as stop,
-        local_stack(settings, request.workers, [settings.model_name], keep_dir=None) as stack,
+        local_stack(
+            settings, request.workers, [settings.model_name], keep_dir=None, embed=request.workers > 0
+        ) as stack,
         ProgressDisplay(request.quiet) as display,
     ):
         summary = PipelineRun(stack, sources, display, request.live_seconds).run(stop)

@@ -1,6 +1,5 @@
 """The services that scale alone: `ingest` and `worker`."""
 
-import signal
 from typing import Annotated
 
 import typer
@@ -73,5 +72,4 @@ def worker(
     arguments = [f"--queues={','.join(bell_queue(name) for name in split_names(models))}"] if models else []
     arguments += [f"--concurrency={concurrency}"] if concurrency else []
     arguments += [f"--hostname={hostname}"] if hostname else []
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     run_worker(chosen, arguments)

@@ -90,7 +90,7 @@ def test_up_runs_everything_and_the_other_commands_work_beside_it(
         assert stop(up, signal.SIGINT) == 0
     assert cli("status").code == 2, "its Redis is gone with it"
     assert cli("sql", "SELECT sum(captured), sum(stored) FROM frame_ledger", "--format", "csv").out.endswith(
-        "70,30\n"
+        "85,45\n"
     )
     assert "Traceback" not in (folder / "up.log").read_text()
 
