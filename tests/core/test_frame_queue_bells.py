@@ -1,3 +1,7 @@
+import queue
+import random
+import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -128,6 +132,41 @@ def test_with_all_slots_at_work_frames_wait_for_them(rig: QueueRig) -> None:
     rig.claim()
     rig.publish(*range(1, 50))
     assert len(rig.rung) == 1
+
+
+def test_no_frame_is_stranded_while_drains_come_and_go(rig: QueueRig) -> None:
+    """Short drains and irregular frames meet at every step; a lost bell would show as an hour of silence."""
+    rig.with_limits(bell_timeout_s=3600.0, camera_max_frames=1000)
+    rig.beat(slots=2, batch_size=4)
+    messages: queue.SimpleQueue[str] = queue.SimpleQueue()
+    frames = FrameQueue(rig.client, rig.limits, "test", messages.put)
+    pause, waits = threading.Event(), list[float]()
+
+    def slot(consumer: str) -> None:
+        chance = random.Random(consumer)
+        while messages.get():
+            bell = frames.answer_bell(MODEL, consumer)
+            until = time.monotonic() + 0.02
+            while bell and time.monotonic() < until:
+                claimed = frames.claim(MODEL, consumer, 4, 0.005, bell=bell)
+                waits.extend((one.claimed_at - one.enqueued_at).total_seconds() for one in claimed)
+                pause.wait(chance.uniform(0, 0.004))
+                frames.ack(MODEL, claimed)
+            if bell:
+                frames.leave_bell(bell)
+
+    slots = [rig.in_background(slot, f"worker-{number}") for number in range(2)]
+    chance = random.Random(1)
+    for index in range(300):
+        frames.publish(make_frame(index), LIVE)
+        pause.wait(chance.choice([0.0, 0.001, 0.005, 0.03]))
+    wait_until(lambda: len(waits) == 300, 10, "every frame is taken without any help")
+    for _ in slots:
+        messages.put("")
+    for running in slots:
+        running.result(timeout=10)
+    assert max(waits) < 0.5
+    assert rig.ledger().stored == 300
 
 
 def test_a_lost_message_is_repeated_by_the_next_frame(rig: QueueRig) -> None:
