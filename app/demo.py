@@ -11,6 +11,7 @@ import cv2
 from app.annotate import LabelledBox, draw_boxes
 from app.database_access import opened_database
 from app.demo_clips import fetch_clips
+from app.local_stack import prepare_folder
 from app.options import is_given
 from app.run import RunRequest, run_sources
 from app.run_account import RunSummary
@@ -52,8 +53,8 @@ def run_demo(source: str | None, seconds: float, settings: Settings) -> DemoResu
     to run, and FramewatchError when nothing was stored.
     """
     folder = settings.data_dir
+    prepare_folder(folder)
     if not is_given(settings, "database_url"):
-        folder.mkdir(parents=True, exist_ok=True)
         settings = settings.model_copy(update={"database_url": f"sqlite:///{folder / 'demo.db'}"})
     if source is None:
         texts = [f"{name}={path}" for name, path in fetch_clips(folder / "clips").items()]

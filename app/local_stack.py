@@ -14,6 +14,7 @@ from app.database_access import opened_database
 from app.options import is_given
 from app.queue_access import make_queue, opened_redis, with_redis_url
 from app.worker_pool import WorkerPool
+from core.errors import SettingsError
 from core.frame_queue import FrameQueue
 from core.redis_server import EmbeddedRedis
 from core.settings import Settings
@@ -42,6 +43,7 @@ def local_stack(
     `keep_dir` keeps the embedded Redis' data over a restart; None forgets it. Raises UsageError in one line
     for what cannot be reached. Stops everything that it started.
     """
+    prepare_folder(settings.data_dir)
     with contextlib.ExitStack() as stack:
         if not embed:
             settings = with_redis_url(settings)
@@ -53,6 +55,16 @@ def local_stack(
         pool = WorkerPool(workers, models, settings, settings.data_dir / "logs")
         stack.callback(pool.stop)
         yield LocalStack(settings, client, make_queue(client, settings), database, pool)
+
+
+def prepare_folder(data_dir: Path) -> None:
+    """Makes the data folder. Raises SettingsError when that cannot be."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"--data-dir: expected a folder that can be made or written to, got {data_dir}: {error.strerror}"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from app.cameras_file import apply_plan, describe_changes, plan_changes, read_cameras
 from app.ingest_service import flush_at_the_end, make_supervisor, periodic_flush
-from app.local_stack import LocalStack, local_stack, stop_on_signals
+from app.local_stack import LocalStack, local_stack, prepare_folder, stop_on_signals
 from app.model_catalogue import require_model
 from app.options import is_given
 from app.run_account import sum_ledgers
@@ -41,6 +41,7 @@ def run_until_stopped(settings: Settings, cameras_file: Path | None, workers: in
     require_model(settings.model_name)
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
+        prepare_folder(settings.data_dir)
         stack.enter_context(sole_running(settings.data_dir))
         pipeline = stack.enter_context(local_stack(settings, workers, [], settings.data_dir / "redis"))
         if not is_given(settings, "redis_url"):

@@ -86,6 +86,9 @@ def test_up_runs_everything_and_the_other_commands_work_beside_it(
             "late": "ended",
         }
         assert len(found["workers"]) == 1
+        write_clip(folder / "extra.mp4", frames=15)
+        summary = cli("run", "extra.mp4", "--workers", "0", "--model", tiny_weights, "--json")
+        assert json.loads(summary.out)["frames_stored"] == 15, "its workers serve a run too"
         assert json.loads(cli("counts", "--by", "camera", "--format", "json").out)
         assert stop(up, signal.SIGINT) == 0
     assert cli("status").code == 2, "its Redis is gone with it"

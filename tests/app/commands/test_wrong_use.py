@@ -41,6 +41,7 @@ def _clips(folder: Path) -> None:
         (["run", "good.mp4", "--workers", "-1"], "--workers"),
         (["run", "good.mp4", "--batch-size", "0"], "--batch-size: "),
         (["run", "good.mp4", "--precision", "fp8"], "--precision: "),
+        (["demo", "good.mp4", "--data-dir", "text.mp4/x"], "--data-dir: expected a folder"),
         (["run"], "Missing argument 'SOURCE'; see `framewatch run --help`"),
         (["up", "nothing.yml"], "nothing.yml: expected a file of cameras"),
         (["demo", "text.mp4"], "text.mp4: expected a video, got a text file"),
