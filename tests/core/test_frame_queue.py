@@ -94,11 +94,14 @@ def test_one_frame_wakes_one_of_several_blocked_drains(rig: QueueRig) -> None:
 
 def test_more_frames_than_one_drain_takes_wake_another(rig: QueueRig) -> None:
     """Before any worker has told its batch size, a drain is thought to take one frame."""
+    rig.publish(0, 1)
+    both = rig.claim(consumer="first")
     drains = [rig.in_background(rig.claim, most=1, consumer=f"worker-{n}", block_s=20.0) for n in range(2)]
     _until_blocked(rig, 2)
-    rig.publish(0, 1)
+    released_at = rig.queue.server_time()
+    rig.queue.release(MODEL, both)
     claimed = [drain.result(timeout=10)[0] for drain in drains]
-    assert all(one.claimed_at - one.enqueued_at < timedelta(seconds=0.5) for one in claimed)
+    assert all(one.claimed_at - released_at < timedelta(seconds=0.5) for one in claimed)
 
 
 def test_claims_go_round_robin_over_the_cameras_that_have_frames(rig: QueueRig) -> None:
