@@ -90,8 +90,9 @@ def test_no_password_stands_on_a_workers_command_line(settings: Settings, folder
     pool = WorkerPool(1, [settings.model_name], secret, folder / "logs")
     try:
         pool.start()
-        command = Path(f"/proc/{pool.process_ids()[0]}/cmdline").read_bytes()
-        assert b"worker" in command
+        line = Path(f"/proc/{pool.process_ids()[0]}/cmdline")
+        wait_until(lambda: b"worker" in line.read_bytes(), 10, "the process has become the worker")
+        command = line.read_bytes()
         assert b"hunter2" not in command
     finally:
         pool.stop()
