@@ -56,12 +56,11 @@ class PipelineRun:
             self._read(stop)
         finally:
             self._supervisor.stop()
-        interrupted = stop.is_set()
-        self._drain(DRAIN_AFTER_STOP_S if interrupted else None)
+        self._drain(stop)
         seconds = time.monotonic() - self._started
         self._stack.workers.stop()
         self._flush()
-        return self._summarize(seconds, interrupted)
+        return self._summarize(seconds, interrupted=stop.is_set())
 
     def _read(self, stop: threading.Event) -> None:
         while not self._supervisor.all_ended and not stop.is_set():
@@ -71,12 +70,14 @@ class PipelineRun:
             self._look()
             stop.wait(LOOK_EVERY_S)
 
-    def _drain(self, seconds: float | None) -> None:
-        """Waits until no frame is on its way, or for so long."""
-        deadline = None if seconds is None else time.monotonic() + seconds
+    def _drain(self, stop: threading.Event) -> None:
+        """Waits until no frame is on its way; after `stop` only for a while."""
+        deadline = float("inf")
         swept_at = 0.0
         while not self._look() or any(ledger.in_flight for ledger in self._ledgers):
-            if deadline is not None and time.monotonic() > deadline:
+            if stop.is_set():
+                deadline = min(deadline, time.monotonic() + DRAIN_AFTER_STOP_S)
+            if time.monotonic() > deadline:
                 return
             if time.monotonic() - swept_at > 1.0:
                 swept_at = time.monotonic()
@@ -154,7 +155,7 @@ class PipelineRun:
                     return
                 time.sleep(0.5)
 
-    def _summarize(self, seconds: float, interrupted: bool) -> RunSummary:
+    def _summarize(self, seconds: float, *, interrupted: bool) -> RunSummary:
         errors = {report.camera: report.error for report in self._supervisor.reports()}
         last = {state.camera: state.last_frame_at for state in self._supervisor.states()}
         accounts = [
