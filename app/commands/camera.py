@@ -3,87 +3,22 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from app.filters import split_names
+from app.camera_options import CameraOptions
 from app.options import with_settings
 from app.tables import Column, print_hint, print_table
 from core.errors import SettingsError
 from core.settings import Settings
-from core.types import Camera, Policy
+from core.types import Camera
 
 group = typer.Typer(no_args_is_help=True, help="Add, list, change, remove and check cameras.")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the camera.")]
-
-
-@dataclass(frozen=True, slots=True)
-class CameraOptions:
-    """What can be said about a camera; what is not given is None."""
-
-    camera_model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="NAME", help="Weights for this camera (default: the MODEL setting)."),
-    ] = None
-    fps: Annotated[
-        float | None, typer.Option("--fps", help="Frames per second to analyse (default: every frame).")
-    ] = None
-    max_side: Annotated[
-        int | None,
-        typer.Option(
-            "--max-side", metavar="PIXELS", help="Longer side of the queued picture (default: 640)."
-        ),
-    ] = None
-    policy: Annotated[
-        Policy | None,
-        typer.Option(
-            "--policy", help="When the queue is full (default: drop_oldest; files: wait, which loses none)."
-        ),
-    ] = None
-    max_age: Annotated[
-        float | None,
-        typer.Option(
-            "--max-age", metavar="SECONDS", help="Drop frames that waited longer (default: 10; files: never)."
-        ),
-    ] = None
-    motion: Annotated[
-        bool | None,
-        typer.Option("--motion/--no-motion", help="Skip frames in which nothing moves.", show_default=False),
-    ] = None
-    mask: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--mask",
-            metavar="X,Y,X,Y,...",
-            help="Polygon to leave out, x and y from 0 to 1; repeat for more.",
-        ),
-    ] = None
-    class_name: Annotated[
-        list[str] | None,
-        typer.Option("--class", help="Store only these classes; repeat it, or part names by commas."),
-    ] = None
-    enabled: Annotated[
-        bool | None, typer.Option("--enabled/--disabled", help="Whether it is watched.", show_default=False)
-    ] = None
-
-    def fields(self) -> dict[str, Any]:
-        """The fields of `Camera` that were given. Raises SettingsError for a mask that is none."""
-        given: dict[str, Any] = {
-            "model": self.camera_model,
-            "fps": self.fps,
-            "max_side": self.max_side,
-            "policy": self.policy,
-            "max_age_s": self.max_age,
-            "motion": self.motion,
-            "masks": tuple(parse_polygon(mask) for mask in self.mask) if self.mask else None,
-            "classes": split_names(self.class_name) or None,
-            "enabled": self.enabled,
-        }
-        return {name: value for name, value in given.items() if value is not None}
 
 
 @group.command()
@@ -290,20 +225,6 @@ def confirm(question: str, yes: bool) -> None:
     if not typer.confirm(question):
         print_hint("nothing was changed")
         raise typer.Exit(1)
-
-
-def parse_polygon(text: str) -> tuple[tuple[float, float], ...]:
-    """Points x,y,x,y,... in [0, 1], at least three. Raises SettingsError."""
-    expected = (
-        f"--mask: expected x,y,x,y,x,y,... with values from 0 to 1 and at least three points; got {text!r}"
-    )
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise SettingsError(expected) from None
-    if len(numbers) < 6 or len(numbers) % 2 or not all(0 <= number <= 1 for number in numbers):
-        raise SettingsError(expected)
-    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 _DEFAULTS: dict[str, Any] = {"model": None, "fps": None, "max_age_s": None, "masks": (), "classes": ()}
