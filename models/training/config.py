@@ -23,7 +23,7 @@ class TrainingConfig:
     categories: tuple[str, ...] = ("person", "car", "motorcycle", "bus", "truck")
     exclusive: tuple[tuple[str, ...], ...] = (("car", "bus", "truck"),)
     """Groups of categories of which one object can be only one."""
-    canvas: Size = (640, 480)
+    canvas: Size = (512, 384)
     """Width and height that pictures are scaled to for detection."""
     score_threshold: float = 0.35
     licence: str = "unstated"

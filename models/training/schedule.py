@@ -8,9 +8,9 @@ from models.training.augmentation import Strength
 from models.training.batches import Phase
 
 DEFAULT_PHASES = (
-    Phase(0.5, ((320, 320), (384, 288), (416, 320)), Strength(mosaic=0.6)),
-    Phase(0.85, ((512, 384), (448, 352), (384, 384)), Strength(mosaic=0.5)),
-    Phase(1.0, ((640, 480), (512, 384)), Strength(mosaic=0.15, min_zoom=0.3, max_zoom=1.2)),
+    Phase(0.55, ((320, 320), (384, 288), (416, 320)), Strength(mosaic=0.6)),
+    Phase(0.85, ((448, 352), (384, 384), (512, 384)), Strength(mosaic=0.5)),
+    Phase(1.0, ((512, 384), (448, 352)), Strength(mosaic=0.15, min_zoom=0.3, max_zoom=1.2)),
 )
 """Small canvases first, the canvas of inference last, mostly without mosaic."""
 
