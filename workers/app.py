@@ -16,6 +16,7 @@ from celery.utils.imports import cwd_in_path
 from core.errors import SettingsError, UsageError
 from core.settings import Settings, load_settings
 from workers.bell import bell_queue, model_of_queue, transport_options
+from workers.broker import TRANSPORT
 from workers.identity import Service, WorkerIdentity
 from workers.tasks import answer_bells_with
 
@@ -40,6 +41,7 @@ def create_app(settings: Settings, make_service: MakeService = _make_service) ->
     app = Celery("framewatch", broker=settings.redis_url, include=["workers.tasks"], set_as_current=False)
     app.conf.update(
         broker_transport_options=transport_options(settings.namespace),
+        broker_transport=TRANSPORT if settings.redis_url.startswith(("redis://", "rediss://")) else None,
         broker_connection_retry_on_startup=True,
         # The service ends a worker that has lost its broker, after broker_lost_exit_s.
         broker_connection_max_retries=None,
@@ -136,15 +138,22 @@ def exit_for_wrong_use(error: UsageError) -> NoReturn:
     raise SystemExit(USAGE_EXIT_CODE)
 
 
-def run_worker(settings: Settings, arguments: Sequence[str] = ()) -> None:
-    """Runs one worker until SIGTERM or SIGINT; raises SystemExit with its exit code.
+def run_worker(settings: Settings, arguments: Sequence[str] = ()) -> int:
+    """Runs one worker until SIGTERM or SIGINT; its exit code. Raises SystemExit for wrong use.
 
     `arguments` are further ones of `celery worker`. Leaves out gossip and mingle, which the frame queue
     has no use for and which delay the start by a second.
     """
+    exit_codes: list[int | None] = []  # Celery's `worker_main` swallows it
+
+    def note_exit_code(sender: Any, **_: Any) -> None:
+        exit_codes.append(sender.exitcode)
+
+    signals.worker_shutdown.connect(note_exit_code)
     create_app(settings).worker_main(
         ["worker", f"--loglevel={settings.log_level}", "--without-gossip", "--without-mingle", *arguments]
     )
+    return next((code for code in exit_codes if code), 0)
 
 
 try:

@@ -75,13 +75,12 @@ def worker(
     arguments = [f"--queues={','.join(bell_queue(name) for name in split_names(models))}"] if models else []
     arguments += [f"--concurrency={concurrency}"] if concurrency else []
     arguments += [f"--hostname={hostname}"] if hostname else []
-    run_worker(chosen, arguments)
-    leave_at_once()
+    leave_at_once(run_worker(chosen, arguments))
 
 
-def leave_at_once() -> NoReturn:
+def leave_at_once(exit_code: int) -> NoReturn:
     """Ends a worker that has closed everything: Python needs two more seconds to take torch apart."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(exit_code)

@@ -218,9 +218,38 @@ def test_a_restart_of_redis_in_mid_run_loses_nothing(
             assert worker.terminate() == 0
 
 
-def publish_patiently(queue: FrameQueue, model: Path, count: int) -> None:
+def test_a_worker_rides_out_a_redis_that_is_killed_again_and_again(
+    environment: dict[str, str], database: Database, tiny_weights: Path, tmp_path: Path
+) -> None:
+    """Each time some bell is unacknowledged, which Celery must not take for the end of the world."""
+    with EmbeddedRedis(tmp_path / "redis", appendonly=True) as server:
+        queue = make_queue(server.url, bell_timeout_s=1.0, claim_timeout_s=CLAIM_TIMEOUT_S)
+        settings = environment | {"FRAMEWATCH_REDIS_URL": server.url}
+        with WorkerProcess(settings, tmp_path / "worker.log") as worker:
+            worker.wait_ready(queue)
+            for round_number in range(1, 5):
+                first = len(stored_indices(database))
+                with ThreadPoolExecutor(1) as pool:
+                    publishing = pool.submit(publish_patiently, queue, tiny_weights, 200, first)
+                    wait_until(
+                        lambda first=first: len(stored_indices(database)) > first + 20,
+                        30.0,
+                        "the run is under way",
+                    )
+                    server.kill()
+                    server.start()
+                    publishing.result(DONE_TIMEOUT_S)
+                wait_until(
+                    lambda: not queue.ledger("gate").in_flight, DONE_TIMEOUT_S, "all frames are settled"
+                )
+                assert stored_indices(database) == list(range(200 * round_number))
+                assert worker.process.poll() is None
+            assert worker.terminate() == 0
+
+
+def publish_patiently(queue: FrameQueue, model: Path, count: int, first: int = 0) -> None:
     """As ingest does it: the same frame again while Redis is away."""
-    for index in range(count):
+    for index in range(first, first + count):
         wait_until(lambda index=index: try_to_publish(queue, model, index), 30.0, "the frame is queued")
 
 
