@@ -16,7 +16,7 @@ from celery.utils.imports import cwd_in_path
 from core.errors import SettingsError, UsageError
 from core.settings import Settings, load_settings
 from workers.bell import bell_queue, model_of_queue, transport_options
-from workers.broker import TRANSPORT
+from workers.broker import use_patient_transport
 from workers.identity import Service, WorkerIdentity
 from workers.tasks import answer_bells_with
 
@@ -38,10 +38,10 @@ def _make_service(settings: Settings, identity: WorkerIdentity) -> Service:
 
 def create_app(settings: Settings, make_service: MakeService = _make_service) -> Celery:
     """A Celery app whose workers run the service that `make_service` builds when they start."""
+    use_patient_transport()
     app = Celery("framewatch", broker=settings.redis_url, include=["workers.tasks"], set_as_current=False)
     app.conf.update(
         broker_transport_options=transport_options(settings.namespace),
-        broker_transport=TRANSPORT if settings.redis_url.startswith(("redis://", "rediss://")) else None,
         broker_connection_retry_on_startup=True,
         # The service ends a worker that has lost its broker, after broker_lost_exit_s.
         broker_connection_max_retries=None,

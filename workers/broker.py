@@ -8,7 +8,7 @@ bell comes back by its visibility time-out; the frame queue rings again long bef
 
 from typing import Any
 
-from kombu.transport import redis
+from kombu.transport import TRANSPORT_ALIASES, redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 
@@ -24,9 +24,12 @@ class Channel(redis.Channel):
 
 
 class Transport(redis.Transport):
-    """For Celery's `broker_transport`."""
+    """kombu's, with the channel above."""
 
     Channel = Channel
 
 
-TRANSPORT = f"{__name__}:{Transport.__name__}"
+def use_patient_transport() -> None:
+    """Makes redis:// and rediss:// of this process mean the transport above."""
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:{Transport.__name__}"

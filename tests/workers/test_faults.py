@@ -227,7 +227,17 @@ def test_a_worker_rides_out_a_redis_that_is_killed_again_and_again(
         settings = environment | {"FRAMEWATCH_REDIS_URL": server.url}
         with WorkerProcess(settings, tmp_path / "worker.log") as worker:
             worker.wait_ready(queue)
+
+            def has_logged(line: str, times: int) -> bool:
+                assert worker.process.poll() is None
+                return worker.log.count(line) >= times
+
             for round_number in range(1, 5):
+                wait_until(
+                    lambda times=round_number: has_logged("Connected to redis://", times),
+                    20.0,
+                    "Celery is connected",
+                )
                 first = len(stored_indices(database))
                 with ThreadPoolExecutor(1) as pool:
                     publishing = pool.submit(publish_patiently, queue, tiny_weights, 200, first)
@@ -237,6 +247,11 @@ def test_a_worker_rides_out_a_redis_that_is_killed_again_and_again(
                         "the run is under way",
                     )
                     server.kill()
+                    wait_until(
+                        lambda times=round_number: has_logged("Connection to broker lost", times),
+                        10.0,
+                        "Celery notices",
+                    )
                     server.start()
                     publishing.result(DONE_TIMEOUT_S)
                 wait_until(
