@@ -1,5 +1,6 @@
 """The command line as a person uses it: in an empty folder, without settings from outside."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -34,6 +35,17 @@ class Outcome:
 
 
 Cli = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """The levels that a command sets for its process end with its test."""
+    loggers = [logging.getLogger(name) for name in (None, "alembic", "ingest")]
+    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture
