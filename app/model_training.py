@@ -1,6 +1,8 @@
 """Thin shells around the trainer and the evaluation: defaults, progress, and one line per error."""
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -48,6 +50,22 @@ def categories_of(data: Path) -> tuple[str, ...]:
         raise SettingsError(
             f"--data {data}: expected a COCO file with categories, got another kind"
         ) from error
+
+
+def parse_source_weights(words: Sequence[str]) -> dict[str, float]:
+    """SOURCE=WEIGHT of every word. Raises SettingsError."""
+    weights = {}
+    for word in words:
+        source, _, weight = word.rpartition("=")
+        try:
+            weights[source] = float(weight)
+        except ValueError:
+            weights[source] = math.nan
+        if not source or not weights[source] >= 0:
+            raise SettingsError(
+                f"--source-weight: expected SOURCE=WEIGHT with a weight from 0 up, got {word!r}"
+            )
+    return weights
 
 
 def train_detector(config: TrainingConfig) -> Path:

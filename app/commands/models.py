@@ -130,7 +130,17 @@ class TrainOptions:
     neck_channels: Annotated[int, typer.Option("--neck-channels", min=8, help="Channels of the neck.")] = 64
     start_from: Annotated[
         Path | None,
-        typer.Option("--start-from", metavar="FILE", help="open-nsfw.onnx for the backbone to start from."),
+        typer.Option(
+            "--start-from", metavar="FILE", help="Weights of a detector or a backbone, or open-nsfw.onnx."
+        ),
+    ] = None
+    source_weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source-weight",
+            metavar="SOURCE=WEIGHT",
+            help="How often pictures of a `source` are drawn, others being 1; repeat it for more.",
+        ),
     ] = None
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Length in batches.")] = None
     hours: Annotated[float | None, typer.Option("--hours", min=0.001, help="Or length in hours.")] = None
@@ -150,7 +160,7 @@ class TrainOptions:
 
     def config(self, device: str) -> "TrainingConfig":
         """The trainer's own form of it. Raises SettingsError for annotations without categories."""
-        from app.model_training import categories_of, default_images
+        from app.model_training import categories_of, default_images, parse_source_weights
         from models.training.config import TrainingConfig
 
         return TrainingConfig(
@@ -166,6 +176,7 @@ class TrainOptions:
             backbone=self.backbone,
             neck_channels=self.neck_channels,
             start_from=self.start_from,
+            source_weights=parse_source_weights(self.source_weights or ()),
             steps=self.steps,
             hours=self.hours,
             batch_size=self.batch_size,

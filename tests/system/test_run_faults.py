@@ -42,7 +42,7 @@ class Street:
 
         wait_until(stored, RUN_TIMEOUT_S, f"{count} stored frames", poll_s=0.3)
 
-    def run(self, clip: Path, fault: Callable[[WorkerProcess], None]) -> None:
+    def assert_nothing_is_lost_by(self, clip: Path, fault: Callable[[WorkerProcess], None]) -> None:
         """The whole clip through two workers; `fault` happens when a quarter of it is stored."""
         queue = make_queue(self.redis.url)
         framewatch(self.environment, self.folder, "db", "upgrade")
@@ -77,7 +77,7 @@ def street(tmp_path: Path) -> "Street":  # type: ignore[misc]
 
 
 def test_a_worker_killed_in_mid_batch_loses_no_frame(street: Street, street_clip: Path) -> None:
-    street.run(street_clip, lambda worker: worker.kill())
+    street.assert_nothing_is_lost_by(street_clip, lambda worker: worker.kill())
 
 
 def test_restarts_of_redis_and_postgresql_lose_no_frame(street: Street, street_clip: Path) -> None:
@@ -87,4 +87,4 @@ def test_restarts_of_redis_and_postgresql_lose_no_frame(street: Street, street_c
         street.wait_stored(STREET_FRAMES // 2)
         street.postgres.restart()
 
-    street.run(street_clip, restart)
+    street.assert_nothing_is_lost_by(street_clip, restart)

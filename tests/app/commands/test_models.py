@@ -144,6 +144,21 @@ def test_a_trained_detector_is_a_file_that_detects(cli: Cli, annotations: Path, 
     assert cli("models", "detect", pictures / "p0.png", "--model", "mine.safetensors").code == 0
 
 
+@pytest.mark.parametrize("word", ["street", "=2", "street=-1", "street=much"])
+def test_source_weights_are_checked(cli: Cli, annotations: Path, word: str) -> None:
+    words = ("--steps", "1", "--source-weight", word)
+    done = cli("models", "train", "--data", annotations, "-o", "mine.safetensors", *words)
+    assert done.code == 2
+    assert "expected SOURCE=WEIGHT with a weight from 0 up" in done.error
+
+
+def test_a_source_weight_names_a_source_of_the_file(cli: Cli, annotations: Path) -> None:
+    words = ("--steps", "1", "--source-weight", "nowhere=2")
+    done = cli("models", "train", "--data", annotations, "-o", "mine.safetensors", *words)
+    assert done.code == 2
+    assert "'nowhere'" in done.error
+
+
 def test_training_needs_one_length(cli: Cli, annotations: Path) -> None:
     for words in ((), ("--steps", "1", "--hours", "1")):
         done = cli("models", "train", "--data", annotations, "-o", "mine.safetensors", *words)
