@@ -119,8 +119,12 @@ def test_a_saved_network_detects_what_it_detected_in_memory(backbone: str, neck:
     assert_same(found, in_memory.predict([picture])[0].select(best))
 
 
-def test_warming_up_runs_the_whole_batch(detector: Detector) -> None:
+def test_warming_up_runs_the_whole_batch(detector: OneStageDetector) -> None:
+    batches: list[int] = []
+    hook = detector._network.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
     detector.warm_up(3)
+    hook.remove()
+    assert batches == [3]
 
 
 def test_an_unknown_model_lists_the_known_ones() -> None:

@@ -132,7 +132,7 @@ def test_boxes_that_only_touch_the_region_are_outside_of_it(database: Database) 
 
 def test_a_reader_may_stop_early(history: Database) -> None:
     for _ in range(30):  # more often than there are connections in the pool
-        next(find_detections(history, DetectionFilter()))
+        assert next(find_detections(history, DetectionFilter())).camera
 
 
 def test_an_unknown_camera_is_named_with_the_known_ones(history: Database) -> None:
