@@ -1,4 +1,4 @@
-"""The transport's one difference from kombu's: a closed connection is a connection error, which Celery mends."""
+"""The transport's one difference from kombu's: a closed connection is an error that Celery mends."""
 
 import pytest
 from kombu import Connection
