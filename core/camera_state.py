@@ -19,6 +19,8 @@ class CameraActivity(StrEnum):
 
     CONNECTING = "connecting"
     LIVE = "live"
+    STALLED = "stalled"
+    """Connected, but nothing came for longer than it should; lost next, or live again."""
     BACKING_OFF = "backing_off"
     """Lost or unreachable; it will be opened anew."""
     REFUSED = "refused"
@@ -54,6 +56,19 @@ class CameraState:
         """Whether its ingest process has stopped reporting."""
         finished = self.activity in (CameraActivity.ENDED, CameraActivity.FAILED, CameraActivity.STOPPED)
         return not finished and now - self.reported_at > timedelta(seconds=SILENT_AFTER_S)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraEvent:
+    """One change of a camera's activity."""
+
+    camera: str
+    at: datetime
+    activity: CameraActivity
+    reason: str | None
+    """Why; None where nothing went wrong."""
+    ingest: str
+    """Name of the ingest process that saw it."""
 
 
 class CameraStates:

@@ -139,6 +139,18 @@ class LedgerRow(Row):
     failed: Mapped[int] = mapped_column(BigInteger)
 
 
+class CameraEventRow(Row):
+    """One change of a camera's state."""
+
+    __tablename__ = "camera_events"
+
+    camera_id: Mapped[int] = mapped_column(ForeignKey("cameras.id"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True, index=True)
+    state: Mapped[str] = mapped_column(String(16), primary_key=True)
+    reason: Mapped[str | None] = mapped_column(Text)
+    ingest: Mapped[str] = mapped_column(Text)
+
+
 def _table(row: type[Row]) -> Table:
     table = row.__table__
     assert isinstance(table, Table)
@@ -147,3 +159,4 @@ def _table(row: type[Row]) -> Table:
 
 cameras, models, classes = _table(CameraRow), _table(ModelRow), _table(ClassRow)
 frames, detections, frame_ledger = _table(FrameRow), _table(BoxRow), _table(LedgerRow)
+camera_events = _table(CameraEventRow)
