@@ -7,7 +7,7 @@ import typer
 
 from app.filters import split_names
 from core.errors import SettingsError
-from core.types import Policy
+from core.types import Policy, Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,35 @@ class CameraOptions:
         bool | None,
         typer.Option("--motion/--no-motion", help="Skip frames in which nothing moves.", show_default=False),
     ] = None
+    motion_floor: Annotated[
+        float | None,
+        typer.Option(
+            "--motion-floor",
+            metavar="SECONDS",
+            help="With --motion: let a frame pass at least that often (default: 10).",
+        ),
+    ] = None
+    transport: Annotated[
+        Transport | None, typer.Option("--transport", help="How RTSP pictures travel (default: tcp).")
+    ] = None
+    keyframes_only: Annotated[
+        bool | None,
+        typer.Option(
+            "--keyframes-only/--all-frames",
+            help="Decode keyframes alone (default: when they come at least as often as --fps asks for).",
+            show_default=False,
+        ),
+    ] = None
+    hwaccel: Annotated[
+        str | None,
+        typer.Option(
+            "--hwaccel", metavar="NAME", help="Decode with vaapi, cuda, ..; the CPU where it cannot."
+        ),
+    ] = None
+    loop: Annotated[
+        bool | None,
+        typer.Option("--loop/--no-loop", help="Play a recording for ever, as a camera.", show_default=False),
+    ] = None
     mask: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,6 +97,11 @@ class CameraOptions:
             "policy": self.policy,
             "max_age_s": self.max_age,
             "motion": self.motion,
+            "motion_floor_s": self.motion_floor,
+            "transport": self.transport,
+            "keyframes_only": self.keyframes_only,
+            "hwaccel": self.hwaccel,
+            "loop": self.loop,
             "masks": tuple(parse_polygon(mask) for mask in self.mask) if self.mask else None,
             "classes": split_names(self.class_name) or None,
             "enabled": self.enabled,

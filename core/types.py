@@ -44,6 +44,15 @@ class Policy(StrEnum):
     """Files: the publisher blocks; nothing is ever dropped."""
 
 
+class Transport(StrEnum):
+    """How the pictures of an RTSP camera travel."""
+
+    TCP = "tcp"
+    """Inside the RTSP connection: nothing gets lost, and it passes every firewall."""
+    UDP = "udp"
+    """Packets of their own: for cameras that speak nothing else."""
+
+
 class DropReason(StrEnum):
     """Why a captured frame has no row; the names of the ledger's columns."""
 
@@ -172,6 +181,16 @@ class Camera:
     """Age at which a waiting frame is dropped as stale; None: never."""
     motion: bool = False
     """Skip frames in which nothing moves."""
+    motion_floor_s: float = 10.0
+    """With `motion`: a frame passes at least that often, so that still objects are seen as well."""
+    transport: Transport = Transport.TCP
+    """Of RTSP cameras."""
+    keyframes_only: bool | None = None
+    """Decode keyframes alone; None: when they come at least as often as `fps` asks for."""
+    hwaccel: str | None = None
+    """Decode on the graphics card, by FFmpeg's name of the way (vaapi, cuda); without it, on the CPU."""
+    loop: bool = False
+    """Play a recording again and again at its own speed, as a live camera."""
     masks: tuple[tuple[tuple[float, float], ...], ...] = ()
     """Polygons of relative (x, y) in [0, 1] that detection leaves out."""
     classes: tuple[str, ...] = ()
@@ -191,6 +210,10 @@ class Camera:
             raise SettingsError(f"camera {self.name}: expected max_side from 32 to 8192, got {self.max_side}")
         if self.max_age_s is not None and self.max_age_s <= 0:
             raise SettingsError(f"camera {self.name}: expected max_age_s above 0, got {self.max_age_s}")
+        if self.motion_floor_s <= 0:
+            raise SettingsError(
+                f"camera {self.name}: expected motion_floor_s above 0, got {self.motion_floor_s}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.errors import CameraNotFoundError, SettingsError
-from core.types import Camera, Policy
+from core.types import Camera, Policy, Transport
 from core.urls import has_literal_password, redact_url
 from storage.database import Database
 from storage.statements import insert_missing
@@ -136,6 +136,7 @@ def _camera(row: dict[str, Any]) -> Camera:
     return replace(
         camera,
         policy=Policy(camera.policy),
+        transport=Transport(camera.transport),
         classes=tuple(camera.classes),
         masks=tuple(tuple((x, y) for x, y in mask) for mask in camera.masks),
     )

@@ -57,7 +57,9 @@ def update(
     unset: Annotated[
         list[str] | None,
         typer.Option(
-            "--unset", metavar="FIELD", help="Back to the default: model, fps, max_age_s, masks or classes."
+            "--unset",
+            metavar="FIELD",
+            help="Back to the default: model, fps, max_age_s, keyframes_only, hwaccel, masks or classes.",
         ),
     ] = None,
 ) -> None:
@@ -227,7 +229,15 @@ def confirm(question: str, yes: bool) -> None:
         raise typer.Exit(1)
 
 
-_DEFAULTS: dict[str, Any] = {"model": None, "fps": None, "max_age_s": None, "masks": (), "classes": ()}
+_DEFAULTS: dict[str, Any] = {
+    "model": None,
+    "fps": None,
+    "max_age_s": None,
+    "keyframes_only": None,
+    "hwaccel": None,
+    "masks": (),
+    "classes": (),
+}
 
 
 def _default_of(field: str) -> dict[str, Any]:
