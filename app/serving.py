@@ -1,0 +1,72 @@
+"""`framewatch serve`: the HTTP application on a socket, until it is stopped."""
+
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from app.api.application import create_app
+from app.api.services import Services
+from app.database_access import opened_database
+from core.errors import SettingsError
+from core.settings import Settings
+
+LOG = logging.getLogger(__name__)
+STOP_WITHIN_S = 5
+"""Streams that go on for ever are cut off after this."""
+
+
+def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
+    """Serves until SIGTERM or SIGINT. Raises UsageError in one line for what cannot be served."""
+    with listening_socket(host, port) as listener, opened_database(settings, create=True) as database:
+        services = Services(settings, database)
+        with contextlib.closing(services):
+            config = uvicorn.Config(
+                create_app(services),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=STOP_WITHIN_S,
+            )
+            LOG.info("serving on %s", address_of(listener))
+            _Server(config).run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
+    """A bound socket. Raises SettingsError for an address that cannot be had."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        listener = socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"expected an address that this machine can listen on, got {host} port {port}: {error.strerror}; "
+            "choose another --host or --port"
+        ) from error
+    with listener:
+        yield listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """The URL of a bound socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """Ends with exit code 0 at SIGTERM and SIGINT, like the other services."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn's own raises the signal again when it has stopped, which ends the process with it."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

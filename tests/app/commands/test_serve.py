@@ -1,0 +1,29 @@
+"""`framewatch serve` is started and stopped as people and service managers do it."""
+
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.app.api.conftest import serving
+from tests.app.conftest import Cli
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_answers_on_this_machine_and_stops_with_code_0(folder: Path, number: signal.Signals) -> None:
+    with serving(folder) as server:
+        assert server.url.startswith("http://127.0.0.1:")
+        assert server.get("/api/health") == {"status": "ok"}
+        server.process.send_signal(number)
+        assert server.process.wait(20) == 0
+        assert "Traceback" not in server.log
+
+
+def test_an_address_in_use_is_one_line(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = cli("serve", "--port", str(port), "--log-level", "ERROR")
+    assert done.code == 2
+    assert f"127.0.0.1 port {port}" in done.error
+    assert "--port" in done.error
