@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.evidence_rules import parse_rule
 from app.filters import split_names
 from core.errors import SettingsError
 from core.types import Policy, Transport
@@ -84,12 +85,21 @@ class CameraOptions:
         list[str] | None,
         typer.Option("--class", help="Store only these classes; repeat it, or part names by commas."),
     ] = None
+    evidence: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--evidence",
+            metavar="RULE",
+            help="Keep the best picture per class and interval, as in 'person,truck every=60s what=crop'; "
+            "repeat for more rules.",
+        ),
+    ] = None
     enabled: Annotated[
         bool | None, typer.Option("--enabled/--disabled", help="Whether it is watched.", show_default=False)
     ] = None
 
     def fields(self) -> dict[str, Any]:
-        """The fields of `Camera` that were given. Raises SettingsError for a mask that is none."""
+        """The fields of `Camera` that were given. Raises SettingsError for a mask or rule that is none."""
         given: dict[str, Any] = {
             "model": self.camera_model,
             "fps": self.fps,
@@ -104,6 +114,7 @@ class CameraOptions:
             "loop": self.loop,
             "masks": tuple(parse_polygon(mask) for mask in self.mask) if self.mask else None,
             "classes": split_names(self.class_name) or None,
+            "evidence": tuple(parse_rule(rule) for rule in self.evidence) if self.evidence else None,
             "enabled": self.enabled,
         }
         return {name: value for name, value in given.items() if value is not None}

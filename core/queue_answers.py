@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
+from core.evidence_policy import dump_rules, load_rules
 from core.queue_types import ClaimedFrame, DeadLetter, QueueDepth
 from core.types import DropReason, Ledger, LedgerMinute, QueuedFrame, from_microseconds, to_microseconds
 
@@ -16,15 +17,18 @@ def frame_header(frame: QueuedFrame) -> tuple[int, int, str]:
     width, height = frame.source_size
     classes = ",".join(quote(name, safe="") for name in frame.classes)
     rest = f"{frame.index} {width} {height} {frame.scale!r} {classes}"
+    if frame.evidence:
+        rest += f" {quote(dump_rules(frame.evidence), safe='')}"
     return to_microseconds(frame.captured_at), int(frame.recorded), rest
 
 
 def read_frame(camera: bytes, header: bytes, jpeg: bytes) -> tuple[QueuedFrame, int]:
     """The frame and when it was enqueued (us); the header is the one that publish.lua wrote:
 
-    expires, enqueued, captured (us), recorded, index, width, height, scale, classes (quoted, with commas).
+    expires, enqueued, captured (us), recorded, index, width, height, scale, classes (quoted, with commas), and
+    the rules about evidence (quoted JSON) where there are some.
     """
-    _, enqueued, captured, recorded, index, width, height, scale, classes = header.decode().split(" ")
+    _, enqueued, captured, recorded, index, width, height, scale, classes, *rules = header.decode().split(" ")
     frame = QueuedFrame(
         camera=camera.decode(),
         index=int(index),
@@ -34,6 +38,7 @@ def read_frame(camera: bytes, header: bytes, jpeg: bytes) -> tuple[QueuedFrame, 
         scale=float(scale),
         recorded=recorded == "1",
         classes=tuple(unquote(name) for name in classes.split(",")) if classes else (),
+        evidence=load_rules(unquote(rules[0])) if rules else (),
     )
     return frame, int(enqueued)
 

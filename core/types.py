@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import SettingsError
+from core.evidence_policy import EvidenceRule
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -103,6 +104,8 @@ class QueuedFrame:
     """True for files, which keep their own timeline: no latency can be told from it."""
     classes: tuple[str, ...] = ()
     """Class names that the camera wants stored; empty: all."""
+    evidence: tuple[EvidenceRule, ...] = ()
+    """Pictures that the camera keeps; empty: none."""
 
     def __post_init__(self) -> None:
         _require_aware("captured_at", self.captured_at)
@@ -195,6 +198,8 @@ class Camera:
     """Polygons of relative (x, y) in [0, 1] that detection leaves out."""
     classes: tuple[str, ...] = ()
     """Class names to store; empty stores all."""
+    evidence: tuple[EvidenceRule, ...] = ()
+    """Pictures to keep: for each class the first rule about it holds; empty keeps none."""
     enabled: bool = True
 
     def __post_init__(self) -> None:

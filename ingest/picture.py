@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from core.evidence_policy import EvidenceRule
 from core.types import Frame, QueuedFrame, Size
 
 
@@ -47,7 +48,12 @@ class Mask:
 
 
 def encode_frame(
-    frame: Frame, jpeg_quality: int, *, recorded: bool, classes: tuple[str, ...] = ()
+    frame: Frame,
+    jpeg_quality: int,
+    *,
+    recorded: bool,
+    classes: tuple[str, ...] = (),
+    evidence: tuple[EvidenceRule, ...] = (),
 ) -> QueuedFrame:
     """The frame as a JPEG for the queue; costs 0.6 ms for 640x480."""
     encoded, jpeg = cv2.imencode(".jpg", frame.image, (cv2.IMWRITE_JPEG_QUALITY, jpeg_quality))
@@ -64,4 +70,5 @@ def encode_frame(
         scale=max(width, height) / max(frame.source_size),
         recorded=recorded,
         classes=classes,
+        evidence=evidence,
     )

@@ -193,8 +193,15 @@ class CameraReader:
             self.outbox.count(DropReason.NO_MOTION)
             return
         frame = Frame(self._camera.name, index, captured_at, image, source_size)
-        classes = self._camera.classes
-        self.outbox.send(encode_frame(frame, self._options.jpeg_quality, recorded=recorded, classes=classes))
+        self.outbox.send(
+            encode_frame(
+                frame,
+                self._options.jpeg_quality,
+                recorded=recorded,
+                classes=self._camera.classes,
+                evidence=self._camera.evidence,
+            )
+        )
 
     def _next_identity(self, captured_at: datetime) -> tuple[int, datetime]:
         """The frame's index and a time later than the last one's, over all connections."""

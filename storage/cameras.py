@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.errors import CameraNotFoundError, SettingsError
+from core.evidence_policy import EvidenceKind, EvidenceRule
 from core.types import Camera, Policy, Transport
 from core.urls import has_literal_password, redact_url
 from storage.database import Database
@@ -20,6 +21,7 @@ from storage.tables import cameras
 
 _SETTINGS = tuple(field.name for field in fields(Camera) if field.name not in ("name", "url", "enabled"))
 """Fields of Camera without a column of their own: the JSON of `settings`."""
+_RULE_FIELDS = tuple(field.name for field in fields(EvidenceRule))
 
 
 def list_cameras(database: Database, enabled_only: bool = False) -> list[Camera]:
@@ -139,4 +141,10 @@ def _camera(row: dict[str, Any]) -> Camera:
         transport=Transport(camera.transport),
         classes=tuple(camera.classes),
         masks=tuple(tuple((x, y) for x, y in mask) for mask in camera.masks),
+        evidence=tuple(_rule(rule) for rule in settings.get("evidence", ())),
     )
+
+
+def _rule(given: dict[str, Any]) -> EvidenceRule:
+    rule = EvidenceRule(**{name: given[name] for name in _RULE_FIELDS if name in given})
+    return replace(rule, classes=tuple(rule.classes), what=EvidenceKind(rule.what))

@@ -59,7 +59,8 @@ def update(
         typer.Option(
             "--unset",
             metavar="FIELD",
-            help="Back to the default: model, fps, max_age_s, keyframes_only, hwaccel, masks or classes.",
+            help="Back to the default: model, fps, max_age_s, keyframes_only, hwaccel, masks, classes or "
+            "evidence.",
         ),
     ] = None,
 ) -> None:
@@ -237,6 +238,7 @@ _DEFAULTS: dict[str, Any] = {
     "hwaccel": None,
     "masks": (),
     "classes": (),
+    "evidence": (),
 }
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from core.evidence_policy import EvidenceKind, EvidenceRule
 from core.queue_answers import frame_header, read_frame
 from core.types import QueuedFrame
 
@@ -15,3 +16,20 @@ def test_a_frame_comes_back_from_its_header_as_it_was(classes: tuple[str, ...]) 
     captured, recorded, rest = frame_header(frame)
     header = f"0 5 {captured} {recorded} {rest}".encode()
     assert read_frame(b"gate", header, b"jpeg") == (frame, 5)
+
+
+def test_rules_about_pictures_travel_in_the_header() -> None:
+    rules = (
+        EvidenceRule(("traffic light", "größer"), 5.0, EvidenceKind.FRAME, min_score=0.25),
+        EvidenceRule(margin=0.5),
+    )
+    captured_at = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    frame = QueuedFrame("gate", 7, captured_at, b"jpeg", (64, 48), 1.0, evidence=rules)
+    captured, recorded, rest = frame_header(frame)
+    read, _ = read_frame(b"gate", f"0 5 {captured} {recorded} {rest}".encode(), b"jpeg")
+    assert read == frame
+
+
+def test_frames_without_rules_carry_none() -> None:
+    frame = QueuedFrame("gate", 7, datetime(2026, 3, 1, tzinfo=UTC), b"jpeg", (64, 48), 1.0)
+    assert frame_header(frame)[2] == "7 64 48 1.0 "

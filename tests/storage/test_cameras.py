@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from core.errors import CameraNotFoundError, SettingsError
+from core.evidence_policy import EvidenceKind, EvidenceRule
 from core.types import Camera, Policy
 from storage.cameras import (
     add_camera,
@@ -24,6 +25,14 @@ from tests.storage.results import WEIGHTS, make_result
 GATE = Camera("gate", "rtsp://viewer:${GATE_PASSWORD}@10.0.0.7/stream1", fps=5.0)
 
 fractions = st.floats(0, 1)
+rules = st.builds(
+    EvidenceRule,
+    classes=st.lists(st.sampled_from(["person", "car"]), unique=True).map(tuple),
+    every_s=st.floats(1, 86_400),
+    what=st.sampled_from(EvidenceKind),
+    margin=st.floats(0, 10),
+    min_score=fractions,
+)
 cameras = st.builds(
     Camera,
     name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", fullmatch=True),
@@ -38,6 +47,7 @@ cameras = st.builds(
         st.lists(st.tuples(fractions, fractions), min_size=3, max_size=5).map(tuple), max_size=2
     ).map(tuple),
     classes=st.lists(st.sampled_from(["person", "car"]), unique=True).map(tuple),
+    evidence=st.lists(rules, max_size=2).map(tuple),
     enabled=st.booleans(),
 )
 
