@@ -25,8 +25,8 @@ def frame_header(frame: QueuedFrame) -> tuple[int, int, str]:
 def read_frame(camera: bytes, header: bytes, jpeg: bytes) -> tuple[QueuedFrame, int]:
     """The frame and when it was enqueued (us); the header is the one that publish.lua wrote:
 
-    expires, enqueued, captured (us), recorded, index, width, height, scale, classes (quoted, with commas), and
-    the rules about evidence (quoted JSON) where there are some.
+    expires, enqueued, captured (us), recorded, index, width, height, scale, classes (quoted, with commas),
+    and the rules about evidence (quoted JSON) where there are some.
     """
     _, enqueued, captured, recorded, index, width, height, scale, classes, *rules = header.decode().split(" ")
     frame = QueuedFrame(
