@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from models.architecture import Architecture, Normalization
 from models.backbones import Backbone, backbone_normalization, create_backbone
 from models.heads.anchor_free import AnchorFreeHead, grid_points
-from models.necks import FeaturePyramid, create_neck
+from models.necks import Neck, create_neck
 from models.preprocessing import Normalize
 
 
@@ -24,13 +24,15 @@ class HeadOutput:
     """(A, 2): x, y of the cells' centres in canvas pixels."""
     strides: Tensor
     """(A,): canvas pixels per cell of each point's level."""
+    levels: tuple[Tensor, ...] = ()
+    """The neck's maps (B, C, h, w) that the head saw, fine ones first."""
 
 
 class DetectionNetwork(nn.Module):
     """Backbone -> neck -> head on BGR pictures; sides of the input should be multiples of the last stride."""
 
     def __init__(
-        self, architecture: Architecture, normalize: Normalize, backbone: Backbone, neck: FeaturePyramid
+        self, architecture: Architecture, normalize: Normalize, backbone: Backbone, neck: Neck
     ) -> None:
         super().__init__()
         self.architecture = architecture
@@ -50,7 +52,7 @@ class DetectionNetwork(nn.Module):
         strides = strides.repeat_interleave(cells, output_size=len(points))  # (A,)
         reach = sides * strides[:, None]  # (B, A, 4) in canvas pixels
         boxes = torch.cat((points - reach[..., :2], points + reach[..., 2:]), dim=-1)
-        return HeadOutput(logits, boxes, points, strides)
+        return HeadOutput(logits, boxes, points, strides, levels)
 
 
 def create_detector_network(

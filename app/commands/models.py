@@ -134,6 +134,14 @@ class TrainOptions:
             "--start-from", metavar="FILE", help="Weights of a detector or a backbone, or open-nsfw.onnx."
         ),
     ] = None
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            "--teacher",
+            metavar="FILE",
+            help="A trained detector of the same neck to learn from, where a backbone starts from noise.",
+        ),
+    ] = None
     source_weights: Annotated[
         list[str] | None,
         typer.Option(
@@ -176,6 +184,7 @@ class TrainOptions:
             backbone=self.backbone,
             neck_channels=self.neck_channels,
             start_from=self.start_from,
+            teacher=self.teacher,
             source_weights=parse_source_weights(self.source_weights or ()),
             steps=self.steps,
             hours=self.hours,

@@ -37,6 +37,10 @@ class TrainingConfig:
     neck_channels: int = 64
     start_from: Path | None = None
     """open-nsfw.onnx for the backbone, or a detector's or backbone's weights; unset starts from noise."""
+    teacher: Path | None = None
+    """A trained detector with the same neck, whose maps the network learns to reproduce."""
+    teacher_weight: float = 6.0
+    """Weight of that loss beside the detection loss."""
     steps: int | None = None
     hours: float | None = None
     """Length: one of the two. Hours count the time spent training, over all resumptions."""

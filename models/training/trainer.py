@@ -33,6 +33,7 @@ from models.training.batches import (
 )
 from models.training.config import ProgressCallback, TrainingConfig, TrainingProgress
 from models.training.dataset import DetectionDataset, read_coco
+from models.training.distillation import Teacher, correlation_loss
 from models.training.evaluation import EvaluationReport, evaluate_dataset
 from models.training.losses import DetectionLoss, LossParts
 from models.training.schedule import Schedule
@@ -77,6 +78,9 @@ class _Run:
         network = create_detector_network(
             config.backbone, config.neck, len(config.categories), config.neck_channels
         )
+        self.teacher = Teacher(config.teacher, self.device) if config.teacher is not None else None
+        if self.teacher is not None:
+            self.teacher.bequeath(network)
         if config.start_from is not None:
             load_start_weights(network, config.start_from, self._calibration_pictures())
         self.network = network.to(self.device)
@@ -150,8 +154,13 @@ class _Run:
         parts = self.loss(
             output.logits, output.boxes, output.points, output.strides, batch.truth.to(self.device)
         )
+        total = parts.total
+        if self.teacher is not None:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+                shown = self.teacher.levels(images)
+            total = total + self.config.teacher_weight * correlation_loss(output.levels, shown)
         self.optimizer.zero_grad(set_to_none=True)
-        parts.total.backward()  # type: ignore[no-untyped-call]
+        total.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
         if torch.isfinite(norm):  # a rare overflow costs one step, not the run
             self.optimizer.step()
