@@ -20,6 +20,7 @@ from core.errors import (
     UsageError,
 )
 from core.frame_queue import FrameQueue
+from core.live_view import LiveView
 from core.queue_types import QueueLimits, WorkerBeat
 from core.redis_client import make_redis
 from core.settings import Settings
@@ -36,6 +37,7 @@ from workers.identity import WorkerIdentity
 from workers.inference import Inference
 from workers.keeper import Keeper
 from workers.ledger_flush import LedgerFlusher, OncePerFleet
+from workers.live_feed import LiveFeed
 from workers.pipeline import Pipeline, Stages
 from workers.storing import ResultWriter, Store
 from workers.watchdog import Watchdog, exit_at_once
@@ -122,6 +124,7 @@ class WorkerService:
         if parts.database is not None:
             turn = OncePerFleet(make_redis(settings.redis_url), f"{settings.namespace}:ledger-flush")
             self._flusher = LedgerFlusher(parts.queue, parts.database, turn, settings.ledger_flush_s)
+        self._live = LiveFeed(LiveView(make_redis(settings.redis_url), settings.namespace))
         for model in identity.models:
             self._pipeline(model)
         self._keeper.start()
@@ -190,7 +193,7 @@ class WorkerService:
         stages = Stages(
             self._parts.decode,
             Inference(detector, self._context.watchdog, batch_size),
-            Store(model, self._context, self._parts.writer, weights),
+            Store(model, self._context, self._parts.writer, weights, after=[self._live.publish]),
         )
         return Pipeline(model, self._context, stages, self._settings.drain_slice_s)
 

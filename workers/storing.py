@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from core.errors import DatabaseUnavailableError, QueueUnavailableError, UsageError
 from core.queue_types import ClaimedFrame
@@ -45,6 +45,10 @@ class Done:
     result: FrameResult
 
 
+AfterStoring: TypeAlias = Callable[[Sequence[Done]], None]
+"""Called with frames whose rows are committed and that were acknowledged; must not raise."""
+
+
 class Store:
     """Commits batches of one model and acknowledges them; drains may share it."""
 
@@ -55,6 +59,7 @@ class Store:
         writer: ResultWriter,
         weights: WeightsInfo,
         patience: Patience = DEFAULT_PATIENCE,
+        after: Sequence[AfterStoring] = (),
     ) -> None:
         self._model = model
         self._context = context
@@ -62,6 +67,7 @@ class Store:
         self._writer = writer
         self._weights = weights
         self._patience = patience
+        self._after = after
 
     def store(self, batch: Sequence[Done]) -> None:
         """Commits the rows, then acknowledges the frames.
@@ -78,6 +84,8 @@ class Store:
             self._store_singly(batch, error)
         else:
             self._acknowledge([done.claimed for done in batch])
+            for act in self._after:
+                act(batch)
 
     def _store_singly(self, batch: Sequence[Done], error: Exception) -> None:
         if len(batch) == 1:
