@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands import camera, db, dead, demo, history, models, run, serve, services, status, up
+from app.commands import camera, db, dead, demo, history, models, run, serve, services, status, token, up
 from core.errors import FramewatchError, UsageError
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
@@ -56,6 +56,7 @@ tree.command(rich_help_panel=SERVICES)(services.ingest)
 tree.command(rich_help_panel=SERVICES)(services.worker)
 tree.command(rich_help_panel=SERVICES)(serve.serve)
 tree.command(rich_help_panel=UPKEEP)(status.status)
+tree.add_typer(token.group, name="token", rich_help_panel=UPKEEP)
 tree.add_typer(models.group, name="models", rich_help_panel=UPKEEP)
 tree.add_typer(db.group, name="db", rich_help_panel=UPKEEP)
 tree.add_typer(dead.group, name="dead", rich_help_panel=UPKEEP)

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, text
 
-from storage.tables import PARTITIONED, Row
+from storage.tables import PARTITIONED, PRIVATE, Row
 
 SCHEMA_LOCK = 0x6672616D  # "fram": the advisory lock of everything that changes the schema
 READER_ROLE = "framewatch_reader"
@@ -54,7 +54,8 @@ def ensure_reader(connection: Connection) -> None:
     if connection.scalar(present, {"name": READER_ROLE}) is None:
         connection.exec_driver_sql(_CREATE_READER)
     schema = connection.scalar(text("SELECT quote_ident(current_schema())"))
-    tables = ", ".join((*Row.metadata.tables, "detection_history"))
+    readable = [name for name in Row.metadata.tables if name not in PRIVATE]
+    tables = ", ".join((*readable, "detection_history"))
     connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {schema} TO {READER_ROLE}")
     connection.exec_driver_sql(f"GRANT SELECT ON {tables} TO {READER_ROLE}")
 

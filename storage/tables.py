@@ -6,13 +6,28 @@ Keys are natural, so that a write needs no RETURNING and a repeated one changes 
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, Double, ForeignKey, Index, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from storage.columns import JsonDocument, UtcDateTime
 
 PARTITIONED = ("frames", "detections")
 """Tables that PostgreSQL keeps in one partition per UTC day of captured_at."""
+
+
+PRIVATE = ("api_tokens", "api_sessions")
+"""Tables that no role but framewatch's own may read."""
 
 
 class Row(DeclarativeBase):
@@ -122,6 +137,32 @@ class BoxRow(Row):
     track_id: Mapped[int | None] = mapped_column(BigInteger)
 
 
+class CountRow(Row):
+    """How many detections one camera has of one class in one hour; `storage.rollup` keeps it."""
+
+    __tablename__ = "detection_counts_hourly"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    camera_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    model_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    class_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    detections: Mapped[int] = mapped_column(BigInteger)
+
+
+class CountChangeRow(Row):
+    """Detections added (or removed, below zero) that `detection_counts_hourly` does not hold yet."""
+
+    __tablename__ = "detection_count_changes"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    hour: Mapped[datetime]
+    camera_id: Mapped[int]
+    model_id: Mapped[int]
+    class_id: Mapped[int]
+    detections: Mapped[int] = mapped_column(BigInteger)
+
+
 class LedgerRow(Row):
     """What happened to one camera's frames in one minute; a column per drop reason."""
 
@@ -151,6 +192,54 @@ class CameraEventRow(Row):
     ingest: Mapped[str] = mapped_column(Text)
 
 
+class EvidenceRow(Row):
+    """The picture of one detection: the best of its camera, model and class within an interval."""
+
+    __tablename__ = "evidence"
+    __table_args__ = (
+        UniqueConstraint("camera_id", "model_id", "class_id", "interval_start"),
+        UniqueConstraint("path"),
+        Index(None, "captured_at"),
+    )
+
+    camera_id: Mapped[int] = mapped_column(ForeignKey("cameras.id"), primary_key=True)
+    captured_at: Mapped[datetime] = mapped_column(primary_key=True)
+    frame_index: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    ordinal: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    class_id: Mapped[int]
+    interval_start: Mapped[datetime]
+    score: Mapped[float]
+    path: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(String(8))
+    width: Mapped[int]
+    height: Mapped[int]
+    bytes: Mapped[int]
+    stored_at: Mapped[datetime]
+
+
+class TokenRow(Row):
+    """A token of the HTTP API; `storage.tokens` makes and finds them."""
+
+    __tablename__ = "api_tokens"
+
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    role: Mapped[str] = mapped_column(String(8))
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+
+
+class SessionRow(Row):
+    """A browser that gave a token; without a foreign key, as the token may be the `api_token` setting."""
+
+    __tablename__ = "api_sessions"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    token_sha256: Mapped[str] = mapped_column(String(64))
+    expires_at: Mapped[datetime]
+
+
 def _table(row: type[Row]) -> Table:
     table = row.__table__
     assert isinstance(table, Table)
@@ -160,3 +249,6 @@ def _table(row: type[Row]) -> Table:
 cameras, models, classes = _table(CameraRow), _table(ModelRow), _table(ClassRow)
 frames, detections, frame_ledger = _table(FrameRow), _table(BoxRow), _table(LedgerRow)
 camera_events = _table(CameraEventRow)
+detection_counts_hourly, detection_count_changes = _table(CountRow), _table(CountChangeRow)
+evidence = _table(EvidenceRow)
+api_tokens, api_sessions = _table(TokenRow), _table(SessionRow)
