@@ -60,17 +60,29 @@ class DetectionFilter:
             raise QueryError(f"region: expected x1,y1,x2,y2 with x1 < x2 and y1 < y2, got {shown}")
 
 
-def conditions(connection: Connection, wanted: DetectionFilter) -> list[ColumnElement[bool]]:
-    """The WHERE clause on `detections`, with names turned into ids so that its indexes serve.
+@dataclass(frozen=True, slots=True)
+class CountedColumns:
+    """What `detections` and the hourly counts have in common."""
+
+    camera_id: ColumnElement[int]
+    model_id: ColumnElement[int]
+    class_id: ColumnElement[int]
+    time: ColumnElement[Any]
+
+
+def conditions(
+    connection: Connection, wanted: DetectionFilter, columns: CountedColumns
+) -> list[ColumnElement[bool]]:
+    """The WHERE clause, with names turned into ids so that indexes serve; boxes are asked of `detections`.
 
     Raises CameraNotFoundError and QueryError for names that the database does not know.
     """
     found: list[ColumnElement[bool]] = []
     if wanted.cameras:
-        found.append(_equals_one_of(detections.c.camera_id, _camera_ids(connection, wanted.cameras)))
+        found.append(_equals_one_of(columns.camera_id, _camera_ids(connection, wanted.cameras)))
     if wanted.classes:
-        found.extend(_of_classes(connection, wanted.classes))
-    found.extend(time_conditions(detections.c.captured_at, wanted))
+        found.extend(_of_classes(connection, wanted.classes, columns))
+    found.extend(time_conditions(columns.time, wanted))
     if wanted.min_score is not None:
         found.append(detections.c.score >= wanted.min_score)
     if wanted.min_area is not None:
@@ -110,7 +122,9 @@ def _camera_ids(connection: Connection, names: Sequence[str]) -> list[int]:
     return sorted({known[name] for name in names})
 
 
-def _of_classes(connection: Connection, names: Sequence[str]) -> list[ColumnElement[bool]]:
+def _of_classes(
+    connection: Connection, names: Sequence[str], columns: CountedColumns
+) -> list[ColumnElement[bool]]:
     """Class numbers belong to a model: "car" may be 1 for one and 2 for another."""
     rows = connection.execute(select(classes.c.model_id, classes.c.class_id, classes.c.name)).all()
     known = {name for _, _, name in rows}
@@ -120,7 +134,7 @@ def _of_classes(connection: Connection, names: Sequence[str]) -> list[ColumnElem
             raise QueryError(f"class {name!r}: expected one that a model knows ({listed})")
     pairs = [(model, number) for model, number, name in rows if name in names]
     numbers = sorted({number for _, number in pairs})
-    found = [_equals_one_of(detections.c.class_id, numbers)]
+    found = [_equals_one_of(columns.class_id, numbers)]
     if len(pairs) != len(numbers) * len({model for model, _, _ in rows}):
-        found.append(tuple_(detections.c.model_id, detections.c.class_id).in_(pairs))
+        found.append(tuple_(columns.model_id, columns.class_id).in_(pairs))
     return found

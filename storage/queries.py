@@ -2,18 +2,30 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Select, and_, cast, func, literal_column, select
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    FromClause,
+    Integer,
+    Select,
+    and_,
+    cast,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from core.errors import QueryError
 from core.types import EPOCH
 from storage.columns import UtcDateTime
 from storage.database import Database
-from storage.filters import DetectionFilter, conditions, time_conditions
+from storage.filters import CountedColumns, DetectionFilter, conditions, time_conditions
+from storage.rollup import hourly_counts
 from storage.tables import cameras, classes, detections, frames, models
 
 __all__ = [
@@ -27,6 +39,7 @@ __all__ = [
 
 ROWS_PER_FETCH = 1000
 GROUPS = ("class", "camera", "model")
+HOUR = timedelta(hours=1)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -79,7 +92,7 @@ def find_detections(database: Database, wanted: DetectionFilter) -> Iterator[Det
     known ones, and DatabaseUnavailableError whenever the server is lost.
     """
     with database.reading() as connection:
-        statement = _history(wanted).where(*conditions(connection, wanted))
+        statement = _history(wanted).where(*conditions(connection, wanted, _boxes().columns))
     return _stream(database, statement)
 
 
@@ -149,23 +162,64 @@ def count_detections(
 
     Buckets are whole seconds long and aligned to 1970-01-01T00:00Z, so that hours and days start where UTC's
     do (weeks on a Thursday). A group without detections has no row; a limit in the filter plays no part.
+    Whole hours come from the table of hourly counts, unless the filter looks at single boxes.
 
     Raises QueryError and CameraNotFoundError as `find_detections` does, and for an unknown group.
     """
     unknown = [name for name in by if name not in GROUPS]
     if unknown:
         raise QueryError(f"by: expected any of {', '.join(GROUPS)}, got {unknown[0]!r}")
-    with database.reading() as connection:
-        keys = _group_keys(connection.dialect.name, by, bucket)
-        where = conditions(connection, wanted or DetectionFilter())
-        statement = select(func.count(), *keys.values()).select_from(detections).where(*where)
-        groups = connection.execute(statement.group_by(*keys.values())).all()
-        names = _names(connection)
+    wanted = wanted or DetectionFilter()
     counts: Counter[tuple[Any, ...]] = Counter()
-    for count, *values in groups:
-        counts[_name_group(dict(zip(keys, values, strict=True)), by, names)] += count
-    rows = [CountRow(*[*group, count]) for group, count in counts.items()]
+    with database.reading() as connection:
+        names = _names(connection)
+        for source, span in _parts(wanted, bucket):
+            keys = _group_keys(connection.dialect.name, source, by, bucket)
+            where = conditions(connection, span, source.columns)
+            statement = select(source.total, *keys.values()).select_from(source.table).where(*where)
+            for count, *values in connection.execute(statement.group_by(*keys.values())):
+                counts[_name_group(dict(zip(keys, values, strict=True)), by, names)] += count or 0
+    rows = [CountRow(*[*group, count]) for group, count in counts.items() if count or not (by or bucket)]
     return sorted(rows, key=_order)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A table to count in."""
+
+    table: FromClause
+    columns: CountedColumns
+    total: ColumnElement[int]
+
+
+def _boxes() -> _Source:
+    box = detections.c
+    return _Source(
+        detections, CountedColumns(box.camera_id, box.model_id, box.class_id, box.captured_at), func.count()
+    )
+
+
+def _hours() -> _Source:
+    hourly = hourly_counts()
+    columns = CountedColumns(hourly.c.camera_id, hourly.c.model_id, hourly.c.class_id, hourly.c.hour)
+    return _Source(hourly, columns, cast(func.sum(hourly.c.detections), BigInteger))
+
+
+def _parts(wanted: DetectionFilter, bucket: timedelta | None) -> list[tuple[_Source, DetectionFilter]]:
+    """Where to count what: whole hours in the table of counts, the rest box by box."""
+    looks_at_boxes = (wanted.min_score, wanted.region, wanted.min_area) != (None, None, None)
+    if looks_at_boxes or (bucket is not None and bucket % HOUR):
+        return [(_boxes(), wanted)]
+    first = None if wanted.since is None else -(-(wanted.since - EPOCH) // HOUR) * HOUR + EPOCH
+    last = None if wanted.until is None else (wanted.until - EPOCH) // HOUR * HOUR + EPOCH
+    if first is not None and last is not None and first >= last:
+        return [(_boxes(), wanted)]
+    parts = [(_hours(), replace(wanted, since=first, until=last))]
+    if first is not None and first != wanted.since:
+        parts.append((_boxes(), replace(wanted, until=first)))
+    if last is not None and last != wanted.until:
+        parts.append((_boxes(), replace(wanted, since=last)))
+    return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,31 +238,32 @@ def _names(connection: Connection) -> _Names:
     )
 
 
-def _group_keys(dialect: str, by: Sequence[str], bucket: timedelta | None) -> dict[str, ColumnElement[Any]]:
+def _group_keys(
+    dialect: str, source: _Source, by: Sequence[str], bucket: timedelta | None
+) -> dict[str, ColumnElement[Any]]:
     """What to group by in SQL: ids, which the names are put to afterwards."""
     keys: dict[str, ColumnElement[Any]] = {}
     if bucket is not None:
-        keys["bucket"] = _bucket(dialect, bucket)
+        keys["bucket"] = _bucket(dialect, source.columns.time, bucket)
     if "camera" in by:
-        keys["camera"] = detections.c.camera_id
+        keys["camera"] = source.columns.camera_id
     if "class" in by or "model" in by:
-        keys["model"] = detections.c.model_id
+        keys["model"] = source.columns.model_id
     if "class" in by:
-        keys["class"] = detections.c.class_id
+        keys["class"] = source.columns.class_id
     return keys
 
 
-def _bucket(dialect: str, bucket: timedelta) -> ColumnElement[Any]:
+def _bucket(dialect: str, moment: ColumnElement[Any], bucket: timedelta) -> ColumnElement[Any]:
     """The start of a row's bucket; its constants stand in the text, or GROUP BY would see two expressions."""
     length_s = bucket // timedelta(seconds=1)
     if length_s < 1 or bucket % timedelta(seconds=1):
         raise QueryError(f"bucket: expected whole seconds, 1 or more, got {bucket.total_seconds():g} s")
-    captured_at = detections.c.captured_at
     if dialect == "postgresql":
         step: ColumnElement[timedelta] = literal_column(f"INTERVAL '{length_s} seconds'")
         origin: ColumnElement[datetime] = literal_column("TIMESTAMPTZ '1970-01-01 00:00:00+00'")
-        return func.date_bin(step, captured_at, origin, type_=UtcDateTime())
-    second = cast(func.strftime(literal_column("'%s'"), captured_at), Integer)
+        return func.date_bin(step, moment, origin, type_=UtcDateTime())
+    second = cast(func.strftime(literal_column("'%s'"), moment), Integer)
     length = literal_column(str(length_s), Integer)
     return second - (second % length + length) % length  # % of a negative number is negative here
 

@@ -62,6 +62,21 @@ def info(
     print_table((Column("what"), Column("value", flexible=True)), facts)
 
 
+@group.command()
+@with_settings("database_url")
+def recount(settings: Settings) -> None:
+    """Counts all detections anew, after some were removed with SQL; services may go on meanwhile.
+
+    framewatch db recount
+    """
+    from app.database_access import opened_database
+    from storage.rollup import recount as count_anew
+
+    with opened_database(settings) as database:
+        count_anew(database)
+        print_hint(f"{database.label}: the hourly counts are those of its detections")
+
+
 def _describe_schema(revision: str | None, head: str) -> str:
     if revision == head:
         return f"{revision} (up to date)"

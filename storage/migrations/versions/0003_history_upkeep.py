@@ -19,13 +19,28 @@ INSERT INTO detection_counts_hourly (hour, camera_id, model_id, class_id, detect
 SELECT {hour}, camera_id, model_id, class_id, count(*) FROM detections GROUP BY 1, 2, 3, 4
 """
 
+DETECTIONS_PER_HOUR = """
+CREATE VIEW detections_per_hour AS
+SELECT h.hour, c.name AS camera, k.name AS class_name, m.name AS model,
+       CAST(sum(h.detections) AS bigint) AS detections
+FROM (SELECT hour, camera_id, model_id, class_id, detections FROM detection_counts_hourly
+      UNION ALL SELECT hour, camera_id, model_id, class_id, detections FROM detection_count_changes) h
+JOIN cameras c ON c.id = h.camera_id
+JOIN models m ON m.id = h.model_id
+JOIN classes k ON k.model_id = h.model_id AND k.class_id = h.class_id
+GROUP BY h.hour, c.name, k.name, m.name
+HAVING sum(h.detections) <> 0
+"""
+
 
 def upgrade() -> None:
     _create_counts()
     op.execute(COUNT_ALL.format(hour=HOUR[op.get_bind().dialect.name]))
+    op.execute(DETECTIONS_PER_HOUR)
 
 
 def downgrade() -> None:
+    op.execute("DROP VIEW detections_per_hour")
     op.drop_table("detection_count_changes")
     op.drop_table("detection_counts_hourly")
 
