@@ -10,8 +10,10 @@
     │   └── QueryError              a filter or SQL statement that cannot be run as given
     ├── SourceLostError         a source that worked, or may work later: reconnect with back-off
     │   └── SourceRefusedError      it refused the user or password: wait long, cameras lock accounts
+    ├── LeaseLostError          another ingest process reads this camera by now: stop reading it
     ├── QueueUnavailableError   Redis cannot be reached: back off and try again
     ├── DatabaseUnavailableError    SQL cannot be reached: stop claiming, back off and try again
+    ├── EvidenceUnavailableError    a picture cannot be written, read or removed: count it and go on
     ├── CorruptFrameError       this one frame cannot be decoded: count it and drop it
     ├── InferenceError          this batch failed on the device: retry its frames one by one
     └── DeviceLostError         the device fails whatever it is given: give the frames back and exit
@@ -60,12 +62,20 @@ class SourceRefusedError(SourceLostError):
     """A source refused the user or password; wait the longest time, as cameras lock accounts."""
 
 
+class LeaseLostError(FramewatchError):
+    """Another ingest process has the camera's lease; stop reading it, and publish nothing more."""
+
+
 class QueueUnavailableError(FramewatchError):
     """Redis cannot be reached or is still loading; back off and try again."""
 
 
 class DatabaseUnavailableError(FramewatchError):
     """The SQL database cannot be reached; stop claiming frames, back off and try again."""
+
+
+class EvidenceUnavailableError(FramewatchError):
+    """A picture of evidence cannot be written, read or removed; detection goes on without it."""
 
 
 class CorruptFrameError(FramewatchError):

@@ -102,6 +102,12 @@ class Settings(BaseSettings):
     reconnect_max_s: float = Field(
         30.0, gt=0, description="Longest wait before a lost camera is opened anew."
     )
+    camera_lease_s: float = Field(
+        4.0,
+        ge=1.0,
+        le=60.0,
+        description="An ingest process that is silent for longer loses its cameras to the others.",
+    )
     ledger_flush_s: float = Field(
         60.0, gt=0, description="How often the frame ledger is copied from Redis to SQL."
     )
@@ -114,17 +120,35 @@ class Settings(BaseSettings):
         Path("framewatch-data"),
         description="Folder for what demo, up and run keep: embedded Redis, clips, pictures.",
     )
+    evidence_url: str | None = Field(
+        None,
+        description="Where evidence pictures lie: a folder, file:///... or s3://BUCKET/...; "
+        "unset: `evidence` in `data_dir`.",
+    )
+    evidence_days: float = Field(
+        30.0, ge=0, description="Age at which evidence pictures are removed; 0 keeps them for ever."
+    )
     log_level: str = Field(
         "INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR."
     )
     api_token: SecretStr | None = Field(
-        None, description="Token that the HTTP API asks for; needed when it listens beyond 127.0.0.1."
+        None,
+        min_length=16,
+        description="A token of role admin for the HTTP API, beside those of `framewatch token`.",
+    )
+    api_requests_per_minute: int = Field(
+        1200, ge=1, description="Most requests to the HTTP API per minute, token and address."
     )
 
     @property
     def model_name(self) -> str:
         """The weights of cameras that name none: the `model` setting, else the shipped ones."""
         return self.model or DEFAULT_MODEL
+
+    @property
+    def evidence_location(self) -> str:
+        """The `evidence_url` setting, else a folder in `data_dir`."""
+        return self.evidence_url or str(self.data_dir.absolute() / "evidence")
 
     @classmethod
     def settings_customise_sources(

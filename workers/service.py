@@ -28,18 +28,20 @@ from core.types import WeightsInfo
 from models.detector import Detector, load_detector
 from models.device import choose_device
 from storage.database import Database, open_database
+from storage.evidence_files import EvidenceFiles
 from storage.writer import Writer
 from workers.backoff import backoff_delays
 from workers.bell import ring
 from workers.context import WorkerContext
 from workers.decoding import DecodeFrames, JpegDecoder
+from workers.evidence import EvidenceKeeper
 from workers.identity import WorkerIdentity
 from workers.inference import Inference
 from workers.keeper import Keeper
 from workers.ledger_flush import LedgerFlusher, OncePerFleet
 from workers.live_feed import LiveFeed
 from workers.pipeline import Pipeline, Stages
-from workers.storing import ResultWriter, Store
+from workers.storing import AfterStoring, ResultWriter, Store
 from workers.watchdog import Watchdog, exit_at_once
 
 REFUSED_AT_ONCE = 64
@@ -60,6 +62,8 @@ class Parts:
     """Shown by `framewatch status`."""
     database: Database | None = None
     """Where the frame ledger goes; None: it stays on Redis."""
+    pictures: EvidenceFiles | None = None
+    """Where evidence goes; None: no pictures are kept."""
 
 
 def make_parts(settings: Settings) -> Parts:
@@ -79,10 +83,12 @@ def make_parts(settings: Settings) -> Parts:
             )
 
     database = open_database(settings.database_url)
+    pictures = EvidenceFiles(settings.evidence_location)
     queue = make_queue(settings)
     _upgrade_patiently(database)
     device = str(choose_device(settings.device))
-    return Parts(queue, load, JpegDecoder(settings.decode_threads), Writer(database), device, database)
+    decode = JpegDecoder(settings.decode_threads)
+    return Parts(queue, load, decode, Writer(database), device, database, pictures)
 
 
 def make_queue(settings: Settings) -> FrameQueue:
@@ -124,6 +130,9 @@ class WorkerService:
         if parts.database is not None:
             turn = OncePerFleet(make_redis(settings.redis_url), f"{settings.namespace}:ledger-flush")
             self._flusher = LedgerFlusher(parts.queue, parts.database, turn, settings.ledger_flush_s)
+        self._evidence = None
+        if parts.database is not None and parts.pictures is not None:
+            self._evidence = EvidenceKeeper(parts.database, parts.pictures)
         self._live = LiveFeed(LiveView(make_redis(settings.redis_url), settings.namespace))
         for model in identity.models:
             self._pipeline(model)
@@ -161,6 +170,8 @@ class WorkerService:
         self._keeper.close()
         if self._flusher:
             self._flusher.close()
+        if self._evidence:
+            self._evidence.close()
         with suppress(QueueUnavailableError):  # then the queue forgets a silent worker by itself
             self._context.queue.retire(self._identity.worker, self._identity.consumers)
         self._context.watchdog.close()
@@ -193,9 +204,15 @@ class WorkerService:
         stages = Stages(
             self._parts.decode,
             Inference(detector, self._context.watchdog, batch_size),
-            Store(model, self._context, self._parts.writer, weights, after=[self._live.publish]),
+            Store(model, self._context, self._parts.writer, weights, after=self._after_storing(weights)),
         )
         return Pipeline(model, self._context, stages, self._settings.drain_slice_s)
+
+    def _after_storing(self, weights: WeightsInfo) -> list[AfterStoring]:
+        acts: list[AfterStoring] = [self._live.publish]
+        if self._evidence:
+            acts.append(partial(self._evidence.offer, weights))
+        return acts
 
     def _refuse(self, model: str, consumer: str, error: UsageError) -> None:
         """Fails the waiting frames of a model that cannot be loaded, until they are dead letters."""
