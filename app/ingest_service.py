@@ -1,16 +1,24 @@
 """The ingest service: the cameras of the database, followed while they change."""
 
+import contextlib
 import logging
+import os
+import secrets
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
+from app.camera_journal import CameraJournal
 from app.database_access import opened_database
 from app.local_stack import stop_on_signals
 from app.queue_access import opened_queue, with_redis_url
+from core.camera_leases import CameraLeases
 from core.errors import FramewatchError
 from core.frame_queue import FrameQueue
+from core.redis_client import make_redis
 from core.settings import Settings
+from ingest.lease_keeper import LeaseKeeper
 from ingest.messages import IngestOptions
 from ingest.supervisor import Supervisor
 from storage.cameras import list_cameras
@@ -28,20 +36,46 @@ def ingest_until_stopped(settings: Settings) -> None:
     """
     settings = with_redis_url(settings)
     with opened_queue(settings) as queue, opened_database(settings) as database, stop_on_signals() as stop:
-        flush = periodic_flush(queue, database, settings.ledger_flush_s)
-        supervisor = make_supervisor(settings, every_second=flush)
-        LOG.info("watching the cameras of %s", database.label)
-        supervisor.run(partial(list_cameras, database, enabled_only=True), stop)
+        with shared_supervisor(settings, queue, database) as supervisor:
+            LOG.info("watching the cameras of %s", database.label)
+            supervisor.run(partial(list_cameras, database, enabled_only=True), stop)
         flush_at_the_end(queue, database)
 
 
-def make_supervisor(
-    settings: Settings, *, must_answer: bool = False, every_second: Callable[[], None] | None = None
-) -> Supervisor:
-    """A supervisor on the Redis of these settings, without cameras yet."""
+@contextlib.contextmanager
+def shared_supervisor(settings: Settings, queue: FrameQueue, database: Database) -> Iterator[Supervisor]:
+    """A supervisor that shares the cameras with every other one of the fleet.
+
+    It copies the frame ledger to SQL, and writes there what happens to its cameras. Stop it within the block.
+    """
+    with contextlib.closing(CameraJournal(database)) as journal:
+        keeper = LeaseKeeper(
+            CameraLeases(
+                make_redis(settings.redis_url), settings.namespace, process_name(), settings.camera_lease_s
+            )
+        )
+        yield Supervisor(
+            IngestOptions.from_settings(settings, settings.model_name),
+            _bell(settings),
+            every_second=periodic_flush(queue, database, settings.ledger_flush_s),
+            leases=keeper,
+            on_event=journal.note,
+        )
+
+
+def process_name() -> str:
+    """A name for this ingest process that no other has, also after a restart under the same process id."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def make_supervisor(settings: Settings, *, must_answer: bool = False) -> Supervisor:
+    """A supervisor for cameras that no other process reads, without cameras yet."""
     options = IngestOptions.from_settings(settings, settings.model_name, must_answer=must_answer)
-    bell = partial(ring, redis_url=settings.redis_url, namespace=settings.namespace)
-    return Supervisor(options, bell, every_second=every_second)
+    return Supervisor(options, _bell(settings))
+
+
+def _bell(settings: Settings) -> Callable[[str], None]:
+    return partial(ring, redis_url=settings.redis_url, namespace=settings.namespace)
 
 
 def periodic_flush(queue: FrameQueue, database: Database, every_s: float) -> Callable[[], None]:

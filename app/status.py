@@ -99,6 +99,7 @@ class Status:
             "reconnects": state.reconnects if state else 0,
             "corrupt": state.corrupt if state else 0,
             "error": state.error if state else None,
+            "ingest": state.ingest if state else None,
         }
 
 

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from app.cameras_file import apply_plan, describe_changes, plan_changes, read_cameras
-from app.ingest_service import flush_at_the_end, make_supervisor, periodic_flush
+from app.ingest_service import flush_at_the_end, shared_supervisor
 from app.local_stack import LocalStack, local_stack, prepare_folder, stop_on_signals
 from app.model_catalogue import require_model
 from app.options import is_given
@@ -22,12 +22,13 @@ from app.tables import stdout
 from core.errors import DatabaseUnavailableError, QueueUnavailableError, UsageError
 from core.settings import Settings
 from core.types import Camera
+from ingest.supervisor import Supervisor
 from storage.cameras import list_cameras
 from storage.database import Database
 
 LOG = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.1
-RELOAD_EVERY_S = 2.0
+RELOAD_EVERY_S = 0.5
 SHOW_EVERY_S = 1.0
 PLAIN_EVERY_S = 10.0
 
@@ -47,7 +48,10 @@ def run_until_stopped(settings: Settings, cameras_file: Path | None, workers: in
         if not is_given(settings, "redis_url"):
             announce_redis(settings.data_dir, pipeline.settings.redis_url)
         apply_cameras(pipeline.database, wanted)
-        LocalFleet(pipeline).run(stop)
+        supervisor = stack.enter_context(
+            shared_supervisor(pipeline.settings, pipeline.queue, pipeline.database)
+        )
+        LocalFleet(pipeline, supervisor).run(stop)
 
 
 def apply_cameras(database: Database, wanted: Sequence[Camera]) -> None:
@@ -62,10 +66,8 @@ def apply_cameras(database: Database, wanted: Sequence[Camera]) -> None:
 class LocalFleet:
     """Cameras and workers of one machine, looked after in one loop."""
 
-    def __init__(self, stack: LocalStack) -> None:
-        self._stack = stack
-        flush = periodic_flush(stack.queue, stack.database, stack.settings.ledger_flush_s)
-        self._supervisor = make_supervisor(stack.settings, every_second=flush)
+    def __init__(self, stack: LocalStack, supervisor: Supervisor) -> None:
+        self._stack, self._supervisor = stack, supervisor
         self._reloaded_at, self._shown_at = float("-inf"), time.monotonic()
         self._away: str | None = None
         self._refused: set[str] = set()

@@ -51,6 +51,8 @@ class CameraState:
     """Frames that could not be decoded since the reader's start."""
     error: str | None = None
     """Why the last connection was lost or failed."""
+    ingest: str | None = None
+    """The ingest process that reads the camera, where several share the cameras."""
 
     def is_silent(self, now: datetime) -> bool:
         """Whether its ingest process has stopped reporting."""

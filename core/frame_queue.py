@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import redis
 
-from core.errors import SettingsError
+from core.errors import LeaseLostError, SettingsError
 from core.queue_accounts import QueueAccounts
 from core.queue_answers import frame_header, read_claimed
 from core.queue_bells import microseconds
@@ -54,9 +54,17 @@ class FrameQueue(QueueAccounts):
     """
 
     def __init__(
-        self, redis: redis.Redis, limits: QueueLimits, namespace: str, ring: Callable[[str], None]
+        self,
+        redis: redis.Redis,
+        limits: QueueLimits,
+        namespace: str,
+        ring: Callable[[str], None],
+        *,
+        lease: str = "",
     ) -> None:
+        """`lease` is the publisher's token of core/camera_leases.py, where cameras are shared by leases."""
         super().__init__(redis, limits, namespace, ring)
+        self._lease = lease
         self._run = uuid.uuid4().hex
         self._unsent: dict[str, list[tuple[int, dict[DropReason, int]]]] = {}
         self._sent_batches = 0
@@ -70,7 +78,8 @@ class FrameQueue(QueueAccounts):
         The frame counts as captured from the moment this returns True. After QueueUnavailableError publish
         the same frame again: it is not queued twice. Returns False, with nothing counted, when `should_stop`
         turned true while policy WAIT waited for room. Raises SettingsError when a frame of a waiting camera
-        is larger than the queue itself.
+        is larger than the queue itself, and LeaseLostError, with nothing counted, when the camera's lease
+        has gone to another process.
         """
         if camera.policy is Policy.WAIT:
             self._require_fit(frame)
@@ -110,7 +119,10 @@ class FrameQueue(QueueAccounts):
             self._lease_us,
             *frame_header(frame),
             frame.jpeg,
+            self._lease,
         )
+        if accepted == -1:
+            raise _lease_lost(frame.camera)
         return bool(accepted), int(bells)
 
     def count_captured_dropped(self, camera: str, reason: DropReason, count: int = 1) -> None:
@@ -121,7 +133,8 @@ class FrameQueue(QueueAccounts):
         """Counts frames that ingest captured and dropped itself, several reasons in one round trip.
 
         Never call it again for the same frames: when this raises QueueUnavailableError the counts are kept
-        and go with the next call for the camera or with `flush_counts`, and are counted exactly once.
+        and go with the next call for the camera or with `flush_counts`, and are counted exactly once. Raises
+        LeaseLostError, and counts nothing, when the camera's lease has gone to another process.
         """
         with self._lock:
             self._sent_batches += 1
@@ -140,7 +153,9 @@ class FrameQueue(QueueAccounts):
         while batches:
             number, counts = batches[0]
             pairs = [word for reason, count in counts.items() for word in (reason.value, count)]
-            self._scripts.run("count_dropped", camera, self._run, number, *pairs)
+            if not self._scripts.run("count_dropped", camera, self._run, number, self._lease, *pairs):
+                del self._unsent[camera]
+                raise _lease_lost(camera)
             batches.pop(0)
         del self._unsent[camera]
 
@@ -229,3 +244,7 @@ class FrameQueue(QueueAccounts):
             word for one in claimed for word in (one.frame.camera, one.entry_id, one.consumer, one.delivery)
         ]
         return int(self._scripts.run("extend", model, microseconds(self._limits.claim_timeout_s), *words))
+
+
+def _lease_lost(camera: str) -> LeaseLostError:
+    return LeaseLostError(f"camera {camera}: another ingest process reads it by now")

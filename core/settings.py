@@ -164,6 +164,10 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
+_SECRETS = ("api_token",)
+"""Settings that messages do not repeat."""
+
+
 def child_environment(settings: Settings) -> dict[str, str]:
     """This process's environment with the settings that were given on top, for a child to load the same ones.
 
@@ -189,7 +193,9 @@ def load_settings(**options: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"])
-        got = "" if first["type"] == "extra_forbidden" else f", got {first.get('input')!r}"
+        got = (
+            "" if first["type"] == "extra_forbidden" or name in _SECRETS else f", got {first.get('input')!r}"
+        )
         raise SettingsError(f"{PREFIX}{name.upper()}: {first['msg']}{got}") from error
     except ValueError as error:  # broken TOML
         raise SettingsError(f"framewatch.toml: {error}") from error

@@ -1,12 +1,13 @@
 """What a camera's reader tells others: state changes as one-line events, and its frame rates."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from core.camera_state import CameraActivity, CameraState, new_state, with_activity
+from core.camera_state import CameraActivity, CameraEvent, CameraState, new_state, with_activity
 
 LOG = logging.getLogger(__name__)
 REPORT_EVERY_S = 1.0
@@ -63,3 +64,21 @@ class ActivityReporter:
         self._reported_at = self._counted_from = now
         self._captured = 0
         self._report(self._state)
+
+
+class ActivityChanges:
+    """Turns the states of an ingest process's cameras into events, one per change; threads may share it."""
+
+    def __init__(self, ingest: str, tell: Callable[[CameraEvent], None]) -> None:
+        self._ingest, self._tell = ingest, tell
+        self._last: dict[str, tuple[CameraActivity, datetime]] = {}
+        self._lock = threading.Lock()
+
+    def note(self, state: CameraState) -> None:
+        """Tells of the state's activity unless it was told before."""
+        change = (state.activity, state.since)
+        with self._lock:
+            if self._last.get(state.camera) == change:
+                return
+            self._last[state.camera] = change
+        self._tell(CameraEvent(state.camera, state.since, state.activity, state.error, self._ingest))

@@ -8,10 +8,8 @@ import time
 from collections.abc import Callable
 
 from core.camera_state import CameraActivity, CameraState, new_state
-from core.types import Camera
 from ingest.messages import (
     Finished,
-    IngestOptions,
     Job,
     LogLine,
     Ring,
@@ -31,12 +29,19 @@ STOP_GRACE_S = 6.0
 class CameraHandle:
     """One started camera process; everything it says is read by a thread here."""
 
-    def __init__(self, camera: Camera, options: IngestOptions, ring: Callable[[str], None]) -> None:
-        self.camera = camera
+    def __init__(
+        self,
+        job: Job,
+        ring: Callable[[str], None],
+        *,
+        on_state: Callable[[CameraState], None] = lambda _: None,
+    ) -> None:
+        """`ring` and `on_state`, which gets every report of the camera, are called from the thread."""
+        camera = self.camera = job.camera
         self.state: CameraState = new_state(camera.name, CameraActivity.CONNECTING)
         self.report: CaptureReport | None = None
         self.started_at = time.monotonic()
-        self._ring = ring
+        self._ring, self._on_state = ring, on_state
         self._heard_at = self.started_at
         self._stop_asked_at: float | None = None
         # A session of its own: Ctrl-C must reach the camera through the supervisor, after it has counted.
@@ -49,7 +54,7 @@ class CameraHandle:
         )
         self._listener = threading.Thread(target=self._listen, name=f"camera-{camera.name}", daemon=True)
         self._listener.start()
-        self._tell(write_job(Job(camera, options)))
+        self._tell(write_job(job))
 
     @property
     def pid(self) -> int:
@@ -123,6 +128,7 @@ class CameraHandle:
             LOG.log(message.level, "%s", message.text)
         elif isinstance(message, StateReport):
             self.state = message.state
+            self._on_state(message.state)
         elif isinstance(message, Ring):
             self._ring(message.model)
         elif isinstance(message, Finished):

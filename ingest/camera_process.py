@@ -20,7 +20,6 @@ from core.redis_client import make_redis
 from ingest.messages import (
     Beat,
     Finished,
-    IngestOptions,
     Job,
     LogLine,
     Message,
@@ -98,13 +97,14 @@ class Watchdog(threading.Thread):
         os._exit(code)
 
 
-def make_queue(options: IngestOptions, line: Line) -> FrameQueue:
+def make_queue(job: Job, line: Line) -> FrameQueue:
     """A queue that has its bells rung by the supervisor."""
     return FrameQueue(
-        make_redis(options.redis_url),
-        options.limits,
-        options.namespace,
+        make_redis(job.options.redis_url),
+        job.options.limits,
+        job.options.namespace,
         lambda model: line.send(Ring(model)),
+        lease=job.lease,
     )
 
 
@@ -114,7 +114,7 @@ def run_job(job: Job, control: int, line: Line) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     reader = CameraReader(
         job.camera,
-        make_queue(job.options, line),
+        make_queue(job, line),
         job.options.reader,
         stop,
         report=lambda state: line.send(StateReport(state)),

@@ -47,6 +47,8 @@ class Job:
 
     camera: Camera
     options: IngestOptions
+    lease: str = ""
+    """Token of core/camera_leases.py that goes with every frame; empty where cameras are not shared."""
 
 
 @dataclass(frozen=True, slots=True)

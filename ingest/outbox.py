@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from datetime import UTC, datetime, timedelta
 
-from core.errors import QueueUnavailableError
+from core.errors import LeaseLostError, QueueUnavailableError
 from core.frame_queue import CameraQueue, FrameQueue
 from core.types import DropReason, Policy, QueuedFrame
 from ingest.backoff import Backoff
@@ -22,7 +22,8 @@ class Outbox:
     """Publishes frames and counts the left-out ones; nothing that it was given is lost while it runs.
 
     Policy WAIT blocks until the frame is queued. A live camera's frames are kept here while Redis is away,
-    for as long as they are fresh, and the reader goes on reading.
+    for as long as they are fresh, and the reader goes on reading. When another ingest process has the camera
+    by now, `stop` is set, and what is still here is dropped uncounted: it is as good as never captured.
     """
 
     def __init__(self, queue: FrameQueue, camera: str, use: CameraQueue, stop: threading.Event) -> None:
@@ -33,6 +34,7 @@ class Outbox:
         self._counted_at = time.monotonic()
         self._backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S)
         self._retry_at = 0.0
+        self._is_lost = False
         self.published = 0
         self.dropped: Counter[DropReason] = Counter()
         """Everything that was counted here, for the report."""
@@ -47,6 +49,8 @@ class Outbox:
 
     def send(self, frame: QueuedFrame) -> None:
         """Queues a frame, now or as soon as Redis is back."""
+        if self._is_lost:
+            return
         self._kept.append(frame)
         if self._use.policy is Policy.WAIT:
             self._send_all()
@@ -56,9 +60,11 @@ class Outbox:
     def flush(self) -> bool:
         """Sends the counts; False when Redis is away, and then they go with the next flush."""
         self._counted_at = time.monotonic()
+        with self._counts_lock:
+            counts, self._counts = self._counts, Counter()
+        if self._is_lost:
+            return True
         try:
-            with self._counts_lock:
-                counts, self._counts = self._counts, Counter()
             if counts:
                 self._queue.count_dropped(self._camera, counts)
             else:
@@ -66,6 +72,8 @@ class Outbox:
         except QueueUnavailableError as error:  # the queue keeps the counts
             self._note_outage(error)
             return False
+        except LeaseLostError as error:
+            self._note_loss(error)
         return True
 
     def close(self) -> None:
@@ -100,6 +108,9 @@ class Outbox:
                 self._note_outage(error)
                 self._trim()
                 return False
+            except LeaseLostError as error:
+                self._note_loss(error)
+                return True
             self._kept.popleft()
             self.published += 1
             self._note_recovery()
@@ -115,6 +126,13 @@ class Outbox:
         while len(self._kept) > 1 and sum(len(frame.jpeg) for frame in self._kept) > MOST_KEPT_BYTES:
             self._kept.popleft()
             self.count(DropReason.QUEUE_FULL)
+
+    def _note_loss(self, error: LeaseLostError) -> None:
+        if not self._is_lost:
+            LOG.warning("%s; stopping here", error)
+        self._is_lost = True
+        self._kept.clear()
+        self._stop.set()
 
     def _note_outage(self, error: QueueUnavailableError) -> None:
         if self._backoff.tries == 0:

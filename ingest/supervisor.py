@@ -1,4 +1,8 @@
-"""One process per camera: each is started, watched, changed and stopped without touching the others."""
+"""One process per camera: each is started, watched, changed and stopped without touching the others.
+
+Where several ingest processes share the cameras, a camera is read only while its lease is held here
+(ingest/lease_keeper.py), and the lease is given up only after the camera's process has ended.
+"""
 
 import logging
 import threading
@@ -8,20 +12,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
-from core.camera_state import CameraActivity, CameraState, CameraStates, with_activity
+from core.camera_state import CameraActivity, CameraEvent, CameraState, CameraStates, with_activity
 from core.errors import DatabaseUnavailableError, QueueUnavailableError
 from core.frame_queue import FrameQueue
 from core.redis_client import make_redis
 from core.types import Camera, Policy
+from ingest.activity import ActivityChanges
 from ingest.backoff import Backoff
 from ingest.camera_handle import CameraHandle
-from ingest.messages import IngestOptions
+from ingest.camera_list import FollowedCameras
+from ingest.lease_keeper import LeaseKeeper
+from ingest.messages import IngestOptions, Job
 from ingest.reader import CaptureReport
 
 LOG = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.1
 HOUSEKEEP_EVERY_S = 1.0
-RELOAD_EVERY_S = 2.0
 HEALTHY_AFTER_S = 30.0
 MOST_RESTARTS_OF_A_RECORDING = 3
 """A file that crashes its process would do so for ever."""
@@ -32,6 +38,8 @@ class _Slot:
     """One wanted camera, with its process while it has one."""
 
     camera: Camera
+    lease: str
+    """Token of the lease; empty where cameras are not shared."""
     backoff: Backoff
     handle: CameraHandle | None = None
     start_at: float = 0.0
@@ -49,14 +57,20 @@ class Supervisor:
         ring: Callable[[str], None],
         *,
         every_second: Callable[[], None] | None = None,
+        leases: LeaseKeeper | None = None,
+        on_event: Callable[[CameraEvent], None] = lambda _: None,
     ) -> None:
         """`ring(model)` sends the doorbell; `every_second` is called from the loop, and may raise that Redis
-        or SQL is away."""
+        or SQL is away. `leases` shares the cameras with other processes, and is closed by `stop`. `on_event`
+        gets every change of a camera's activity, from whatever thread, and must not block.
+        """
         self._options, self._ring = options, ring
-        self._every_second = every_second
+        self._every_second, self._leases = every_second, leases
+        self._changes = ActivityChanges(leases.process if leases else "", on_event)
         client = make_redis(options.redis_url)
         self._queue = FrameQueue(client, options.limits, options.namespace, ring)
         self._states = CameraStates(client, options.namespace)
+        self._wanted: dict[str, Camera] = {}
         self._slots: dict[str, _Slot] = {}
         self._leaving: list[CameraHandle] = []
         self._housekept_at = 0.0
@@ -66,34 +80,51 @@ class Supervisor:
 
     def set_cameras(self, cameras: Sequence[Camera]) -> None:
         """Starts, restarts and stops what differs from now; all other cameras are left alone."""
-        wanted = {camera.name: camera for camera in cameras if camera.enabled}
-        for name in [name for name in self._slots if self._slots[name].camera != wanted.get(name)]:
-            slot = self._slots.pop(name)
-            if slot.handle is not None:
-                slot.handle.ask_to_stop()
-                self._leaving.append(slot.handle)
-            if name not in wanted:
-                LOG.info("camera %s: removed", name)
-                self._try(partial(self._states.forget, name))
-        for name, camera in wanted.items():
+        before, self._wanted = self._wanted, {camera.name: camera for camera in cameras if camera.enabled}
+        if self._leases is not None:
+            self._leases.want(self._wanted)
+        self.look()
+        for name in before.keys() - self._wanted.keys():
+            LOG.info("camera %s: removed", name)
+            self._try(partial(self._states.forget, name))
+
+    def _follow(self) -> None:
+        """Makes the slots agree with the wanted cameras, and with the leases that are held."""
+        leases = dict.fromkeys(self._wanted, "") if self._leases is None else self._leases.readable()
+        wanted = {name: (camera, leases[name]) for name, camera in self._wanted.items() if name in leases}
+        for name, slot in list(self._slots.items()):
+            if (slot.camera, slot.lease) != wanted.get(name):
+                del self._slots[name]
+                if slot.handle is not None:
+                    slot.handle.ask_to_stop()
+                    self._leaving.append(slot.handle)
+        for name, (camera, lease) in wanted.items():
             if name not in self._slots:
                 reader = self._options.reader
-                self._slots[name] = _Slot(camera, Backoff(reader.reconnect_min_s, reader.reconnect_max_s))
-        self.look()
+                backoff = Backoff(reader.reconnect_min_s, reader.reconnect_max_s)
+                self._slots[name] = _Slot(camera, lease, backoff)
+
+    def _settle_leases(self, leases: LeaseKeeper) -> None:
+        """Gives up the leases of cameras whose processes have ended and will not be started again here."""
+        still_read = self._slots.keys() | {handle.camera.name for handle in self._leaving}
+        leases.release(leases.held() - still_read)
+        leases.settle({name for name, slot in self._slots.items() if slot.report is not None})
 
     # ---- the loop ---------------------------------------------------------------------------------------
 
     def run(self, load_cameras: Callable[[], Sequence[Camera]], stop: threading.Event) -> None:
         """Follows the configured cameras until `stop` is set, then stops them all."""
-        reloaded_at = 0.0
+        followed, known = FollowedCameras(load_cameras), None
         try:
             while not stop.is_set():
-                if time.monotonic() - reloaded_at >= RELOAD_EVERY_S:
-                    reloaded_at = time.monotonic()
-                    self._try(lambda: self.set_cameras(load_cameras()))
+                cameras = followed.newest()
+                if cameras is not None and cameras != known:
+                    self.set_cameras(cameras)
+                    known = cameras
                 self.look()
                 stop.wait(LOOK_EVERY_S)
         finally:
+            followed.close()
             self.stop()
 
     def wait_until_ended(
@@ -115,13 +146,17 @@ class Supervisor:
 
     def look(self) -> None:
         """One round: notes what ended, starts what is due, kills what hangs; once a second keeps house."""
+        self._follow()
         self._leaving = [handle for handle in self._leaving if not self._has_left(handle)]
         still_leaving = {handle.camera.name for handle in self._leaving}
         for name, slot in self._slots.items():
             if slot.handle is not None:
                 self._watch(slot, slot.handle)
             elif slot.report is None and name not in still_leaving and time.monotonic() >= slot.start_at:
-                slot.handle = CameraHandle(slot.camera, self._options, self._ring)
+                job = Job(slot.camera, self._options, slot.lease)
+                slot.handle = CameraHandle(job, self._ring, on_state=self._changes.note)
+        if self._leases is not None:
+            self._settle_leases(self._leases)
         if time.monotonic() - self._housekept_at >= HOUSEKEEP_EVERY_S:
             self._housekept_at = time.monotonic()
             self._try(self._housekeep)
@@ -138,6 +173,8 @@ class Supervisor:
                     self._note_end(slot, slot.handle)
             time.sleep(LOOK_EVERY_S / 5)
         self._try(self._housekeep)
+        if self._leases is not None:
+            self._leases.close()
 
     # ---- what is known ----------------------------------------------------------------------------------
 
@@ -189,6 +226,7 @@ class Supervisor:
             wait_s,
         )
         slot.state = with_activity(handle.state, CameraActivity.BACKING_OFF, "its process died")
+        self._changes.note(slot.state)
 
     @staticmethod
     def _has_left(handle: CameraHandle) -> bool:
@@ -208,7 +246,8 @@ class Supervisor:
 
     def _housekeep(self) -> None:
         now = datetime.now(UTC)
-        self._states.save([replace(state, reported_at=now) for state in self.states()])
+        process = self._leases.process if self._leases else None
+        self._states.save([replace(state, reported_at=now, ingest=process) for state in self.states()])
         self._queue.sweep()
         if self._every_second is not None:
             self._every_second()

@@ -1,10 +1,15 @@
--- Queues one frame, or makes the policy's choice when there is no room. Returns {accepted, bells to ring}.
+-- Queues one frame, or makes the policy's choice when there is no room. Returns {accepted, bells to ring};
+-- accepted is -1 when another ingest process has the camera's lease.
 local model, camera, policy, run, max_age_us = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local most_frames, most_bytes, most_total = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local lease_us, captured, recorded, rest, jpeg = tonumber(ARGV[9]), ARGV[10], ARGV[11], ARGV[12], ARGV[13]
+local lease = ARGV[14]
 
 local frames, queue, size = key("frames", camera, model), key("queue", camera, model), #jpeg
 local waits, own = policy == "wait", camera .. ":" .. model
+if read_by_another(camera, lease) then
+  return { -1, 0 }
+end
 ensure_queue(camera, model)
 
 -- A publisher that lost the connection sends its frame again and cannot know whether it is here already.

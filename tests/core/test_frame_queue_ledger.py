@@ -10,7 +10,8 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.errors import QueueUnavailableError
+from core.camera_leases import CameraLeases
+from core.errors import LeaseLostError, QueueUnavailableError
 from core.frame_queue import CameraQueue, ClaimedFrame, FrameQueue
 from core.types import DropReason, Ledger, Policy
 from tests.core.queue_rig import FILE, LIVE, MODEL, QueueRig, make_frame
@@ -354,3 +355,22 @@ def _queue_that_loses_answers(rig: QueueRig) -> tuple[FrameQueue, Any]:
 
     client = LosingRedis(connection_pool=rig.client.connection_pool)
     return FrameQueue(client, rig.limits, "test", rig.rung.append), lambda: lose_next.append(True)
+
+
+def test_a_frame_of_a_lost_lease_is_refused(rig: QueueRig) -> None:
+    """A process that was stopped for longer than its lease may wake up in the middle of publishing."""
+    held = CameraLeases(rig.client, "test", "p1", 0.05).renew(["gate"]).held["gate"]
+    queue = FrameQueue(rig.client, rig.limits, "test", rig.rung.append, lease=held)
+    assert queue.publish(make_frame(0), LIVE)
+    queue.count_dropped("gate", {DropReason.SAMPLED_OUT: 2})
+    other = CameraLeases(rig.client, "test", "p2", 30.0)
+    wait_until(lambda: other.renew(["gate"]).held, 5, "the lease to run out")
+    with pytest.raises(LeaseLostError, match="camera gate: another ingest process"):
+        queue.publish(make_frame(1), LIVE)
+    with pytest.raises(LeaseLostError):
+        queue.count_dropped("gate", {DropReason.SAMPLED_OUT: 5})
+    queue.flush_counts()
+    ledger = rig.ledger()
+    assert (ledger.captured, ledger.in_flight, ledger.dropped) == (3, 1, {DropReason.SAMPLED_OUT: 2})
+    rig.client.delete("{test}:leases")  # a server that lost its memory refuses nobody
+    assert queue.publish(make_frame(2), LIVE)

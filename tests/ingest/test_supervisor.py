@@ -170,7 +170,7 @@ def test_a_disabled_camera_does_not_run(supervisor: Supervisor, clip: Path) -> N
 def test_cameras_follow_the_configuration_also_after_it_was_away(
     options: IngestOptions, queue: FrameQueue, clip: Path, caplog, monkeypatch
 ) -> None:
-    monkeypatch.setattr("ingest.supervisor.RELOAD_EVERY_S", 0.2)
+    monkeypatch.setattr("ingest.camera_list.RELOAD_EVERY_S", 0.2)
     answers = iter([[], DatabaseUnavailableError("SQL is away"), DatabaseUnavailableError("SQL is away")])
     stop, seconds = threading.Event(), []
 

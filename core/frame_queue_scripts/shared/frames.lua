@@ -4,6 +4,15 @@
 -- queue:CAMERA:MODEL    waiting (entries in nobody's hands), bytes, delivered (last id read), last (published)
 -- live                  CAMERA:MODEL by bytes, of those whose frames may be dropped to make room
 
+-- Whether the publisher's lease (core/camera_leases.py) has gone to another; one without lease asks nobody.
+local function read_by_another(camera, lease)
+  if lease == "" then
+    return false
+  end
+  local current = call("HGET", key("leases"), camera)
+  return current and current ~= lease
+end
+
 local function create_group(camera, model)
   call("XGROUP", "CREATE", key("frames", camera, model), GROUP, "0", "MKSTREAM")
 end

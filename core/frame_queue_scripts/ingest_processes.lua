@@ -1,0 +1,2 @@
+-- Live ingest processes.
+return call("ZRANGEBYSCORE", key("ingest-ends"), "(" .. digits(now), "+inf")
