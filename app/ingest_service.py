@@ -9,15 +9,19 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from prometheus_client import CollectorRegistry
+
 from app.camera_journal import CameraJournal
 from app.database_access import opened_database
 from app.local_stack import stop_on_signals
+from app.metrics import CameraCollector, LedgerCollector, make_registry, serving_metrics
 from app.queue_access import opened_queue, with_redis_url
 from core.camera_leases import CameraLeases
 from core.errors import FramewatchError
 from core.frame_queue import FrameQueue
 from core.redis_client import make_redis
 from core.settings import Settings
+from core.types import Ledger
 from ingest.lease_keeper import LeaseKeeper
 from ingest.messages import IngestOptions
 from ingest.supervisor import Supervisor
@@ -36,7 +40,10 @@ def ingest_until_stopped(settings: Settings) -> None:
     """
     settings = with_redis_url(settings)
     with opened_queue(settings) as queue, opened_database(settings) as database, stop_on_signals() as stop:
-        with shared_supervisor(settings, queue, database) as supervisor:
+        with (
+            shared_supervisor(settings, queue, database) as supervisor,
+            serving_metrics(ingest_metrics(supervisor, queue), settings.metrics_port, settings.metrics_host),
+        ):
             LOG.info("watching the cameras of %s", database.label)
             supervisor.run(partial(list_cameras, database, enabled_only=True), stop)
         flush_at_the_end(queue, database)
@@ -61,6 +68,16 @@ def shared_supervisor(settings: Settings, queue: FrameQueue, database: Database)
             leases=keeper,
             on_event=journal.note,
         )
+
+
+def ingest_metrics(supervisor: Supervisor, queue: FrameQueue) -> CollectorRegistry:
+    """What belongs to the cameras that this process reads; other processes tell of theirs."""
+
+    def own_ledgers() -> list[Ledger]:
+        own = {state.camera for state in supervisor.states()}
+        return [ledger for ledger in queue.ledgers() if ledger.camera in own]
+
+    return make_registry(CameraCollector(supervisor.states), LedgerCollector(own_ledgers))
 
 
 def process_name() -> str:

@@ -84,9 +84,7 @@ class Status:
     def frame_age_s(self, name: str) -> float | None:
         """Seconds since the last captured frame; None without one, and for recordings' own timelines."""
         state = self.state_of(name)
-        if state is None or state.last_frame_at is None or state.last_frame_at < state.since:
-            return None
-        return (self.now - state.last_frame_at).total_seconds()
+        return None if state is None else state.frame_age_s(self.now)
 
     def _camera_json(self, name: str) -> dict[str, Any]:
         state, age_s = self.state_of(name), self.frame_age_s(name)

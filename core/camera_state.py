@@ -59,6 +59,12 @@ class CameraState:
         finished = self.activity in (CameraActivity.ENDED, CameraActivity.FAILED, CameraActivity.STOPPED)
         return not finished and now - self.reported_at > timedelta(seconds=SILENT_AFTER_S)
 
+    def frame_age_s(self, now: datetime) -> float | None:
+        """Seconds since the last captured frame; None without one, and for recordings' own timelines."""
+        if self.last_frame_at is None or self.last_frame_at < self.since:
+            return None
+        return (now - self.last_frame_at).total_seconds()
+
 
 @dataclass(frozen=True, slots=True)
 class CameraEvent:

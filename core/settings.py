@@ -111,6 +111,15 @@ class Settings(BaseSettings):
     ledger_flush_s: float = Field(
         60.0, gt=0, description="How often the frame ledger is copied from Redis to SQL."
     )
+    retention: str = Field(
+        "",
+        description="How long detections are kept: 30d, or by camera and class: 30d, gate=90d, */truck=52w, "
+        "gate/person=forever. Empty keeps all.",
+    )
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Port of ingest's and a worker's Prometheus metrics; unset: none."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address that the metrics port listens on.")
     namespace: str = Field(
         "framewatch",
         pattern=r"^[A-Za-z0-9_.-]{1,64}$",

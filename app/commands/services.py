@@ -12,13 +12,17 @@ from app.options import with_settings
 from core.settings import Settings
 
 
-@with_settings("redis_url", "database_url", "model", "jpeg_quality", "namespace", service=True)
+@with_settings(
+    *("redis_url", "database_url", "model", "jpeg_quality", "namespace", "metrics_port", "metrics_host"),
+    service=True,
+)
 def ingest(settings: Settings) -> None:
     """Reads the cameras of the database and puts their frames on the queue, until SIGTERM or Ctrl-C.
 
-    Cameras that are added, changed or removed are taken over within seconds.
+    Changes of cameras take effect within two seconds. Any number of these processes share the cameras.
 
     framewatch ingest
+    framewatch ingest --metrics-port 9101
     framewatch ingest --redis-url redis://queue-host:6379/0 --database-url postgresql+psycopg://user@db-host/framewatch
     """
     from app.ingest_service import ingest_until_stopped
@@ -38,6 +42,7 @@ def ingest(settings: Settings) -> None:
         "score_threshold",
     ),
     *("decode_threads", "batch_timeout_s", "claim_timeout_s", "namespace"),
+    *("evidence_url", "metrics_port", "metrics_host"),
     service=True,
 )
 def worker(
@@ -64,18 +69,23 @@ def worker(
 
     framewatch worker
     framewatch worker --device cuda:0 --batch-size 32 --precision fp16
+    framewatch worker --metrics-port 9101
     framewatch worker --models resnet50_thin_fpn,my-weights.safetensors
     """
+    from app.metrics import serving_metrics
     from app.queue_access import opened_redis, redis_url
     from workers.app import run_worker
     from workers.bell import bell_queue
+    from workers.metrics import REGISTRY
 
     with opened_redis(settings):
         chosen = settings.model_copy(update={"redis_url": redis_url(settings)})
     arguments = [f"--queues={','.join(bell_queue(name) for name in split_names(models))}"] if models else []
     arguments += [f"--concurrency={concurrency}"] if concurrency else []
     arguments += [f"--hostname={hostname}"] if hostname else []
-    leave_at_once(run_worker(chosen, arguments))
+    with serving_metrics(REGISTRY, chosen.metrics_port, chosen.metrics_host):
+        exit_code = run_worker(chosen, arguments)
+    leave_at_once(exit_code)
 
 
 def leave_at_once(exit_code: int) -> NoReturn:
