@@ -8,24 +8,33 @@ from collections.abc import Iterator
 
 import uvicorn
 
+from app.api.access import is_loopback
 from app.api.application import create_app
 from app.api.services import Services
 from app.database_access import opened_database
 from core.errors import SettingsError
 from core.settings import Settings
+from storage.database import Database
+from storage.tokens import list_tokens
 
 LOG = logging.getLogger(__name__)
 STOP_WITHIN_S = 5
 """Streams that go on for ever are cut off after this."""
 
 
-def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
-    """Serves until SIGTERM or SIGINT. Raises UsageError in one line for what cannot be served."""
+def serve_until_stopped(settings: Settings, host: str, port: int, *, require_token: bool = False) -> None:
+    """Serves until SIGTERM or SIGINT. Raises UsageError in one line for what cannot be served.
+
+    Who listens beyond this machine, or on behalf of a proxy, needs a token to ask for.
+    """
     with listening_socket(host, port) as listener, opened_database(settings, create=True) as database:
+        open_here = is_loopback(listener.getsockname()[0]) and not require_token
+        if not open_here:
+            require_some_token(settings, database)
         services = Services(settings, database)
         with contextlib.closing(services):
             config = uvicorn.Config(
-                create_app(services),
+                create_app(services, open_here=open_here),
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -33,6 +42,15 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
             )
             LOG.info("serving on %s", address_of(listener))
             _Server(config).run(sockets=[listener])
+
+
+def require_some_token(settings: Settings, database: Database) -> None:
+    """Raises SettingsError unless anybody at all could be let in."""
+    if settings.api_token is None and not list_tokens(database):
+        raise SettingsError(
+            "expected a token where others than this machine may ask, got none; make one with "
+            "`framewatch token add NAME`, or leave out --host and --require-token"
+        )
 
 
 @contextlib.contextmanager

@@ -1,16 +1,39 @@
-"""The FastAPI application: what the routes are, not what they do."""
+"""The FastAPI application: what it is made of, not what the parts do."""
 
 from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from app.api import health
+from app.api import documentation, health, login
+from app.api.access import Doorkeeper
+from app.api.guard import Guard
+from app.api.problems import answer_problems
 from app.api.services import Services
 
+MOST_BODY_BYTES = 1024 * 1024
 
-def create_app(services: Services) -> FastAPI:
-    """The whole HTTP interface on these services, which the caller closes."""
-    app = FastAPI(title="framewatch", version=version("framewatch"), docs_url="/api/docs", redoc_url=None)
-    app.state.services = services
+
+def create_app(services: Services, *, open_here: bool = True) -> FastAPI:
+    """The whole HTTP interface on these services, which the caller closes.
+
+    `open_here` lets requests to a name of this machine in without a token; all others need one, whatever
+    they ask for. Routes and files that are added later are guarded likewise.
+    """
+    doorkeeper = Doorkeeper(services.settings, services.database, open_here=open_here)
+    app = FastAPI(
+        title="framewatch",
+        version=version("framewatch"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        max_body_size=MOST_BODY_BYTES,
+    )
+    app.state.services, app.state.doorkeeper = services, doorkeeper
+    app.add_middleware(
+        Guard, doorkeeper=doorkeeper, requests_per_minute=services.settings.api_requests_per_minute
+    )
+    answer_problems(app)
+    app.include_router(login.router)
+    documentation.add_pages(app)
     app.include_router(health.router, prefix="/api")
     return app

@@ -3,12 +3,22 @@
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from app.api.application import create_app
+from app.api.services import Services
+from core.settings import load_settings
+from storage.database import Database
+from storage.roles import Role
+from storage.tokens import add_token
 from tests.app.conftest import clean_environment, framewatch
 from tests.waiting import wait_until
 
@@ -61,3 +71,36 @@ def serving(folder: Path, *arguments: str | Path, **variables: str) -> Iterator[
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+HERE = "http://127.0.0.1:8600"
+ELSEWHERE = "http://cameras.example:8600"
+
+MakeApp = Callable[..., FastAPI]
+
+
+@pytest.fixture
+def make_app(history: Database) -> Iterator[MakeApp]:
+    """The application on `history`; without a Redis unless `redis_url` is given."""
+    made: list[Services] = []
+
+    def make(*, open_here: bool = True, **given: Any) -> FastAPI:
+        settings = load_settings(**({"redis_url": "redis://127.0.0.1:1"} | given))
+        made.append(Services(settings, history))
+        return create_app(made[-1], open_here=open_here)
+
+    yield make
+    for services in made:
+        services.close()
+
+
+@pytest.fixture
+def client(make_app: MakeApp) -> Iterator[TestClient]:
+    """A person on the server's own machine."""
+    with TestClient(make_app(), base_url=HERE) as client:
+        yield client
+
+
+def bearer(database: Database, role: Role, name: str = "someone") -> dict[str, str]:
+    """The header of a new token."""
+    return {"Authorization": f"Bearer {add_token(database, name, role)}"}

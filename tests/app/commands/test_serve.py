@@ -27,3 +27,20 @@ def test_an_address_in_use_is_one_line(cli: Cli) -> None:
     assert done.code == 2
     assert f"127.0.0.1 port {port}" in done.error
     assert "--port" in done.error
+
+
+@pytest.mark.parametrize("words", [("--host", "0.0.0.0"), ("--require-token",)])
+def test_without_any_token_it_refuses_to_serve_others(cli: Cli, words: tuple[str, ...]) -> None:
+    done = cli("serve", "--port", "0", "--log-level", "ERROR", *words)
+    assert done.code == 2
+    assert "framewatch token add" in done.error
+
+
+def test_a_short_api_token_is_refused_without_being_repeated(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAMEWATCH_API_TOKEN", "opensesame")
+    done = cli("serve", "--port", "0")
+    assert done.code == 2
+    assert "FRAMEWATCH_API_TOKEN" in done.error
+    assert "opensesame" not in done.err
