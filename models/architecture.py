@@ -17,6 +17,8 @@ IMAGENET = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), rgb
 """torchvision's: (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225) times 255."""
 DPN_MXNET = Normalization((124.0, 117.0, 104.0), (59.88, 59.88, 59.88), rgb=True)
 """The authors' of the dual path networks: (value - mean) * 0.0167."""
+CIFAR10 = Normalization((125.3, 123.0, 113.9), (63.0, 62.1, 66.7), rgb=True)
+"""Mean and deviation of the pixels of CIFAR-10's training pictures (Krizhevsky 2009)."""
 OPEN_NSFW = Normalization((104.0, 117.0, 123.0), (1.0, 1.0, 1.0), rgb=False)
 """Caffe's; whole numbers, so that bfloat16 holds every difference exactly."""
 

@@ -47,9 +47,12 @@ class DetectionNetwork(nn.Module):
         logits, sides = self.head(levels)
         sizes = [(level.shape[2], level.shape[3]) for level in levels]
         points = grid_points(sizes, self.head.strides, images.device)
-        cells = torch.tensor([height * width for height, width in sizes], device=images.device)
-        strides = torch.tensor(self.head.strides, dtype=torch.float32, device=images.device)
-        strides = strides.repeat_interleave(cells, output_size=len(points))  # (A,)
+        strides = torch.cat(  # (A,)
+            [
+                torch.full((height * width,), float(stride), device=images.device)
+                for (height, width), stride in zip(sizes, self.head.strides, strict=True)
+            ]
+        )
         reach = sides * strides[:, None]  # (B, A, 4) in canvas pixels
         boxes = torch.cat((points - reach[..., :2], points + reach[..., 2:]), dim=-1)
         return HeadOutput(logits, boxes, points, strides, levels)

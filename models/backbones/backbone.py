@@ -16,7 +16,7 @@ class FeatureInfo:
 
 
 class Backbone(nn.Module, ABC):
-    """A classification network seen as a source of features at strides 4, 8, 16 and 32.
+    """A classification network seen as a source of features, at strides 4, 8, 16 and 32 for most.
 
     `forward` gives logits (B, classes) when the network was built with its top, else the tuple of
     `forward_features`.

@@ -3,6 +3,7 @@
 One tensor holds two paths side by side: its first channels are a residual path, to which every block adds;
 the others are a densely connected path, to which every block appends `growth` channels (figure 2(e) of the
 paper). The numbers are those of its table 1; DPN-68 and smaller are later additions by the authors and timm.
+Stage i of n blocks has residual * 2**i + (n + 2) * growth[i] channels: 336, 704, 1552, 2688 in DPN-92.
 """
 
 import re
@@ -36,16 +37,20 @@ class DPNConfig:
     """Channels of the residual path in the first stage; every further stage doubles them."""
     silu: bool = False
     """SiLU in place of ReLU after the stem and at the end; the blocks keep ReLU, as in timm's dpn48b."""
+    small_pictures: bool = False
+    """The stem keeps the resolution: no stride and no max-pool, for pictures of about 32x32."""
 
 
 _SMALL_DEPTHS, _SMALL_GROWTH = (3, 4, 12, 3), (16, 32, 32, 64)
 VARIANTS: dict[str, DPNConfig] = {
-    # Ours, for detection on a CPU: fewer, wider groups run faster there than the family's 32 of 4 channels.
-    "dpn44_thin": DPNConfig((2, 3, 6, 3), (16, 32, 24, 64), (24, 3), 64, 4, residual=64),
+    # Ours, for a CPU: half of DPN-92's residual widths, a ResNet-50's depths, fewer and wider groups.
+    "dpn50_thin": DPNConfig((3, 4, 6, 3), (16, 32, 24, 64), (64, 7), 32, 4, residual=128),
     "dpn48b": DPNConfig((3, 4, 6, 3), _SMALL_GROWTH, (10, 3), 128, 32, residual=64, silu=True),
     "dpn68": DPNConfig(_SMALL_DEPTHS, _SMALL_GROWTH, (10, 3), 128, 32, residual=64),
     "dpn68b": DPNConfig(_SMALL_DEPTHS, _SMALL_GROWTH, (10, 3), 128, 32, residual=64),
     "dpn92": DPNConfig((3, 4, 20, 3), (16, 32, 24, 128), (64, 7), 96, 32),
+    # DPN-92 for the 32x32 pictures of CIFAR-10: a 3x3 stem, and features at strides 1, 2, 4 and 8.
+    "dpn92_cifar": DPNConfig((3, 4, 20, 3), (16, 32, 24, 128), (64, 3), 96, 32, small_pictures=True),
     "dpn98": DPNConfig((3, 6, 20, 3), (16, 32, 32, 128), (96, 7), 160, 40),
     "dpn107": DPNConfig((4, 8, 20, 3), (20, 64, 64, 128), (128, 7), 200, 50),
     "dpn131": DPNConfig((4, 8, 28, 3), (16, 32, 32, 128), (128, 7), 160, 40),
@@ -82,7 +87,11 @@ class _BlockSize:
 
 
 class DualPathBlock(nn.Module):
-    """1x1, grouped 3x3 and 1x1; a stage's first block also projects both paths, with the stage's stride."""
+    """1x1, grouped 3x3 and 1x1; a stage's first block also projects both paths, with the stage's stride.
+
+    Paths (B, residual + d, H, W) become (B, residual + d + growth, H, W); a first block takes paths of any
+    width to (B, residual + 3 * growth, H / stride, W / stride).
+    """
 
     def __init__(self, size: _BlockSize, stride: int | None) -> None:
         super().__init__()
@@ -111,7 +120,11 @@ class DualPathBlock(nn.Module):
 
 
 class DPN(Backbone):
-    """A dual path network; features are the outputs of its four stages, the last one normed and activated."""
+    """A dual path network; features are the outputs of its four stages, the last one normed and activated.
+
+    Images (B, 3, H, W) become maps (B, C, H / s, W / s) with s of 4, 8, 16 and 32 (1, 2, 4 and 8 behind the
+    stem for small pictures) and C as the module says; the top gives logits (B, num_classes).
+    """
 
     def __init__(self, config: DPNConfig, include_top: bool = False, num_classes: int = 1000) -> None:
         super().__init__()
@@ -119,11 +132,12 @@ class DPN(Backbone):
         self.include_top = include_top
         channels, kernel = config.stem
         self.activation: nn.Module = nn.SiLU() if config.silu else nn.ReLU()
+        first_stride = 1 if config.small_pictures else 2
         self.stem = nn.Sequential(
-            nn.Conv2d(3, channels, kernel, stride=2, padding=kernel // 2, bias=False),
+            nn.Conv2d(3, channels, kernel, first_stride, padding=kernel // 2, bias=False),
             nn.BatchNorm2d(channels, eps=_EPS),
             self.activation,
-            nn.MaxPool2d(3, stride=2, padding=1),
+            nn.Identity() if config.small_pictures else nn.MaxPool2d(3, stride=2, padding=1),
         )
         stages, widths = [], []
         for stage in range(4):
@@ -132,8 +146,9 @@ class DPN(Backbone):
             widths.append(channels)
         self.stages = nn.ModuleList(stages)
         self.norm = nn.BatchNorm2d(channels, eps=_EPS)
+        strides = (1, 2, 4, 8) if config.small_pictures else (4, 8, 16, 32)
         self.features = tuple(
-            FeatureInfo(width, stride) for width, stride in zip(widths, (4, 8, 16, 32), strict=True)
+            FeatureInfo(width, stride) for width, stride in zip(widths, strides, strict=True)
         )
         if include_top:
             self.fc = nn.Linear(channels, num_classes)
@@ -151,7 +166,7 @@ class DPN(Backbone):
         return nn.Sequential(*blocks), before
 
     def forward_features(self, images: Tensor) -> tuple[Tensor, ...]:
-        paths = self.stem(images)  # (B, C, H / 4, W / 4)
+        paths = self.stem(images)  # (B, C, H / 4, W / 4); at full size for small pictures
         maps = []
         for stage in self.stages:
             paths = stage(paths)

@@ -62,7 +62,7 @@ class ConvNorm(nn.Sequential):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut."""
+    """Two 3x3 convolutions around a shortcut: (B, before, H, W) to (B, after, H / stride, W / stride)."""
 
     def __init__(self, channels: tuple[int, int], stride: int) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 down, 3x3, 1x1 up, around a shortcut."""
+    """1x1 down, 3x3, 1x1 up, around a shortcut: (B, before, H, W) to (B, after, H / stride, W / stride)."""
 
     def __init__(self, channels: tuple[int, int], stride: int, stride_on_first: bool) -> None:
         super().__init__()
@@ -105,7 +105,10 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(Backbone):
-    """A residual network; features are the outputs of its four stages.
+    """A residual network (table 1 of the paper); features are the outputs of its four stages.
+
+    Images (B, 3, H, W) become maps (B, C, H / s, W / s) with s of 4, 8, 16 and 32; C is 64, 128, 256 and 512
+    with basic blocks, 256, 512, 1024 and 2048 with bottlenecks; the top gives logits (B, num_classes).
 
     `resnet18_thin` has a quarter of the width (0.7 M parameters), for tests and for small machines.
     `resnet50_thin` is ResNet-50 at half width (stages of 128, 256, 512 and 1024 channels, 5.9 M parameters):

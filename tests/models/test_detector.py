@@ -93,8 +93,10 @@ def test_bfloat16_sees_nearly_the_same(weights: Path, detector: Detector) -> Non
     np.testing.assert_allclose(near.boxes[0], exact.boxes[0], atol=8)
 
 
-@pytest.mark.parametrize("backbone", ["dpn48b", "resnet18"])
-@pytest.mark.parametrize("neck", ["fpn", "fpn_p6"])
+@pytest.mark.parametrize(
+    ("backbone", "neck"),
+    [("dpn48b", "csp"), ("resnet18", "fpn_p6"), ("resnet50_thin", "fpn")],
+)
 def test_a_saved_network_detects_what_it_detected_in_memory(backbone: str, neck: str, tmp_path: Path) -> None:
     network = create_detector_network(backbone, neck, num_classes=2, neck_channels=16)
     torch.nn.init.constant_(network.head.class_logits.bias, -2.0)

@@ -3,6 +3,7 @@ import torch
 
 from core.errors import ModelNotFoundError
 from models.architecture import IMAGENET, OPEN_NSFW
+from models.backbones import list_backbones
 from models.folding import fold_batch_norms
 from models.network import create_detector_network
 
@@ -19,6 +20,17 @@ def test_the_output_has_a_row_per_cell_of_every_level(neck: str) -> None:
     assert output.strides.tolist() == [
         stride for stride, count in zip(strides, cells, strict=True) for _ in range(count)
     ]
+
+
+@pytest.mark.parametrize("neck", ["fpn", "csp"])
+@pytest.mark.parametrize("backbone", list_backbones())
+def test_every_backbone_carries_every_neck(backbone: str, neck: str) -> None:
+    with torch.device("meta"):
+        network = create_detector_network(backbone, neck, num_classes=3, neck_channels=16)
+        output = network(torch.empty(2, 3, 64, 96))
+    cells = [64 // level.stride * (96 // level.stride) for level in network.backbone.features[-3:]]
+    assert output.logits.shape == (2, sum(cells), 3)
+    assert output.boxes.shape == (2, sum(cells), 4)
 
 
 def test_boxes_contain_their_points() -> None:

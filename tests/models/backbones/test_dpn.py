@@ -3,28 +3,31 @@ import timm
 import torch
 
 from models.backbones import create_backbone
-from models.backbones.dpn import VARIANTS
 from models.weights import load_state_dict
-from tests.models.networks import stir_batch_norms
+from tests.models.networks import build_empty, relative_distance, stir_batch_norms
 
-IMAGES = torch.linspace(-2, 2, 3 * 64 * 80).view(1, 3, 64, 80).sin()
+IMAGES = torch.linspace(-2, 2, 3 * 64 * 64).view(1, 3, 64, 64).sin()
+TIMMS = ("dpn48b", "dpn68", "dpn68b", "dpn92", "dpn98", "dpn107", "dpn131")
 
 
-@pytest.mark.parametrize("name", ["dpn48b", "dpn68", "dpn68b", "dpn92"])
+@pytest.mark.parametrize("name", TIMMS)
 def test_timms_weights_give_timms_logits(name: str) -> None:
     theirs = stir_batch_norms(timm.create_model(name, num_classes=11))
-    ours = create_backbone(name, include_top=True, num_classes=11).eval()
+    ours = build_empty(lambda: create_backbone(name, include_top=True, num_classes=11))
     load_state_dict(ours, theirs.state_dict())
     with torch.no_grad():
-        torch.testing.assert_close(ours(IMAGES), theirs(IMAGES), rtol=1e-4, atol=1e-5)
+        assert relative_distance(ours(IMAGES), theirs(IMAGES)) < 1e-4
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_has_the_parameters_of_timms(name: str) -> None:
+def test_dpn92_for_small_pictures_has_the_stages_of_dpn92() -> None:
     with torch.device("meta"):
-        theirs = timm.create_model(name)
-        ours = create_backbone(name, include_top=True)
-    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
+        small, large = create_backbone("dpn92_cifar"), create_backbone("dpn92")
+    own, others = small.state_dict(), large.state_dict()
+    reshaped = {name for name in own if own[name].shape != others[name].shape}
+    assert own.keys() == others.keys()
+    assert reshaped == {"stem.0.weight"}
+    assert tuple(own["stem.0.weight"].shape) == (64, 3, 3, 3)
+    assert [level.channels for level in small.features] == [336, 704, 1552, 2688]
 
 
 def test_blocks_add_to_the_residual_path_and_append_to_the_dense_one() -> None:

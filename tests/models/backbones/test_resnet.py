@@ -5,28 +5,18 @@ import torchvision
 from models.backbones import create_backbone
 from models.network import create_detector_network
 from models.weights import load_state_dict
-from tests.models.networks import stir_batch_norms
+from tests.models.networks import build_empty, relative_distance, stir_batch_norms
 
-IMAGES = torch.linspace(-2, 2, 3 * 64 * 80).view(1, 3, 64, 80).sin()
+IMAGES = torch.linspace(-2, 2, 3 * 64 * 64).view(1, 3, 64, 64).sin()
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
 def test_torchvisions_weights_give_torchvisions_logits(name: str) -> None:
     theirs = stir_batch_norms(torchvision.models.get_model(name, weights=None, num_classes=11))
-    ours = create_backbone(name, include_top=True, num_classes=11).eval()
+    ours = build_empty(lambda: create_backbone(name, include_top=True, num_classes=11))
     load_state_dict(ours, theirs.state_dict())
     with torch.no_grad():
-        torch.testing.assert_close(ours(IMAGES), theirs(IMAGES), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["resnet101", "resnet152"])
-def test_deep_variants_have_torchvisions_names_and_shapes(name: str) -> None:
-    with torch.device("meta"):
-        theirs = torchvision.models.get_model(name, weights=None).state_dict()
-        ours = create_backbone(name, include_top=True).state_dict()
-    assert {key: value.shape for key, value in ours.items()} == {
-        key: value.shape for key, value in theirs.items()
-    }
+        assert relative_distance(ours(IMAGES), theirs(IMAGES)) < 1e-4
 
 
 def test_a_detection_network_takes_a_classifiers_weights_into_its_backbone() -> None:
