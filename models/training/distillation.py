@@ -13,10 +13,8 @@ import torch
 from torch import Tensor
 
 from core.errors import WeightsError
-from models.architecture import Architecture
-from models.catalogue import read_card
-from models.network import DetectionNetwork, create_detector_network
-from models.weights import load_state_dict, read_state_dict
+from models.network import DetectionNetwork
+from models.training.starting import read_detector_network
 
 
 class Teacher:
@@ -24,19 +22,9 @@ class Teacher:
 
     def __init__(self, path: Path, device: torch.device) -> None:
         """Read the detector's safetensors file. Raises WeightsError for any other file."""
-        entry = read_card(path)
-        parts = entry.architecture
-        if not isinstance(parts, Architecture):
-            raise WeightsError(f"{path}: expected a one-stage detector's weights as teacher, got {parts}")
-        network = create_detector_network(
-            parts.backbone,
-            parts.neck,
-            parts.num_classes,
-            parts.neck_channels,
-            normalization=entry.normalization,
-        )
-        load_state_dict(network, read_state_dict(path))
-        self.network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        network = read_detector_network(path)
+        network = network.to(device).eval().requires_grad_(False)
+        self.network = network.to(memory_format=torch.channels_last)
 
     def bequeath(self, student: DetectionNetwork) -> None:
         """Copy what fits behind the backbone: the pyramid's outputs and the head, if classes are as many.

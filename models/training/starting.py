@@ -6,9 +6,13 @@ from pathlib import Path
 from torch import Tensor
 
 from core.errors import WeightsError
+from models.architecture import Architecture
+from models.backbones.dpn import DPN
 from models.backbones.resnet import ResNet
-from models.network import DetectionNetwork
+from models.catalogue import read_card
+from models.network import DetectionNetwork, create_detector_network
 from models.opennsfw import calibrate_batch_norm, load_opennsfw
+from models.training.transplant import transplant_detector
 from models.weights import load_state_dict, read_state_dict
 
 CLASS_LAYER = "head.class_logits."
@@ -18,8 +22,10 @@ def load_start_weights(network: DetectionNetwork, path: Path, pictures: Iterable
     """Fill a network in place from `path`.
 
     An .onnx file is open_nsfw's (see models/opennsfw.py): it fills the backbone, whose batch norms are then
-    given the statistics of `pictures` (B, 3, H, W), float, BGR, 0..255. Any other file is read as a
-    detector's or a backbone's weights; a detector of other classes leaves the class layer its random start.
+    given the statistics of `pictures` (B, 3, H, W), float, BGR, 0..255. A detector on a ResNet is moved
+    into a dual path network of the same depths and widths (models/training/transplant.py). Any other file
+    is read as a detector's or a backbone's weights; a detector of other classes leaves the class layer its
+    random start.
     Raises WeightsError.
     """
     if path.suffix == ".onnx":
@@ -32,9 +38,29 @@ def load_start_weights(network: DetectionNetwork, path: Path, pictures: Iterable
         return
     own = network.state_dict()
     given = read_state_dict(path)
+    if isinstance(network.backbone, DPN) and any(name.startswith("backbone.layer1.") for name in given):
+        transplant_detector(read_detector_network(path), network, pictures)
+        return
     refit = {
         name: own[name]
         for name in own
         if name.startswith(CLASS_LAYER) and name in given and given[name].shape != own[name].shape
     }
     load_state_dict(network, {**given, **refit})
+
+
+def read_detector_network(path: Path) -> DetectionNetwork:
+    """The one-stage detector of a safetensors file, in training mode. Raises WeightsError for any other."""
+    entry = read_card(path)
+    parts = entry.architecture
+    if not isinstance(parts, Architecture):
+        raise WeightsError(f"{path}: expected a one-stage detector's weights, got those of {parts}")
+    network = create_detector_network(
+        parts.backbone,
+        parts.neck,
+        parts.num_classes,
+        parts.neck_channels,
+        normalization=entry.normalization,
+    )
+    load_state_dict(network, read_state_dict(path))
+    return network
