@@ -1,4 +1,4 @@
-"""Rows as files: CSV, JSON and Parquet, streamed in constant memory and written whole or not at all."""
+"""Rows as files: CSV, JSON, NDJSON and Parquet, made piece by piece in constant memory."""
 
 import csv
 import io
@@ -22,12 +22,16 @@ PARQUET_ROWS = 50_000
 """Rows per row group: a few megabytes of memory, and readers can skip groups by time."""
 
 
+PIECE_BYTES = 64 * 1024
+
+
 class Format(StrEnum):
     """How rows come out."""
 
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    NDJSON = "ndjson"
     PARQUET = "parquet"
 
 
@@ -42,11 +46,11 @@ def choose_format(chosen: Format | None, output: Path | None) -> Format:
             return Format.TABLE
         if output.suffix.lower() not in endings:
             raise QueryError(
-                f"-o {output}: expected a name ending in .csv, .json or .parquet, or a --format; got neither"
+                f"-o {output}: expected a name ending in {', '.join(endings)}, or a --format; got neither"
             )
         return endings[output.suffix.lower()]
     if chosen is Format.TABLE and output is not None:
-        raise QueryError(f"-o {output}: expected --format csv, json or parquet for a file, got table")
+        raise QueryError(f"-o {output}: expected --format csv, json, ndjson or parquet for a file, got table")
     if chosen is Format.PARQUET and output is None and sys.stdout.isatty():
         raise QueryError("--format parquet: expected -o FILE or a pipe, got a terminal")
     return chosen
@@ -54,9 +58,29 @@ def choose_format(chosen: Format | None, output: Path | None) -> Format:
 
 def write_rows(format: Format, columns: Sequence[str], rows: Iterable[Row], output: Path | None) -> int:
     """Writes rows to a file or standard output and returns how many. Raises QueryError for a bad file."""
-    writers = {Format.CSV: _write_csv, Format.JSON: _write_json, Format.PARQUET: _write_parquet}
+    count = 0
+
+    def counted() -> Iterator[Row]:
+        nonlocal count
+        for row in rows:
+            count += 1
+            yield row
+
     with _opened(output) as stream:
-        return writers[format](columns, rows, stream)
+        for piece in make_file(format, columns, counted()):
+            stream.write(piece)
+    return count
+
+
+def make_file(format: Format, columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
+    """A file of these rows, in pieces of some PIECE_BYTES (Parquet: of a row group) as the rows come in."""
+    makers = {
+        Format.CSV: _make_csv,
+        Format.JSON: _make_json,
+        Format.NDJSON: _make_ndjson,
+        Format.PARQUET: _make_parquet,
+    }
+    return makers[format](columns, rows)
 
 
 @contextmanager
@@ -83,36 +107,56 @@ def _opened(output: Path | None) -> Iterator[IO[bytes]]:
             target.unlink(missing_ok=True)
 
 
-def _write_csv(columns: Sequence[str], rows: Iterable[Row], stream: IO[bytes]) -> int:
-    text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=False)
-    try:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        count = 0
-        for row in rows:
-            writer.writerow([_csv_value(value) for value in row])
-            count += 1
-        return count
-    finally:
-        text.flush()
-        text.detach()
+def _make_csv(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_csv_value(value) for value in row])
+        if text.tell() >= PIECE_BYTES:
+            yield text.getvalue().encode()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue().encode()
 
 
 def _csv_value(value: Any) -> Any:
     return format_iso(value) if isinstance(value, datetime) and value.tzinfo else value
 
 
-def _write_json(columns: Sequence[str], rows: Iterable[Row], stream: IO[bytes]) -> int:
+def _make_json(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
     """One JSON array, an object per line."""
-    count = 0
-    stream.write(b"[")
+    before = b"[\n"
+    for piece in _pieces(_objects(columns, rows), separator=b",\n"):
+        yield before + piece
+        before = b",\n"
+    yield b"[]\n" if before == b"[\n" else b"\n]\n"
+
+
+def _make_ndjson(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
+    """An object per line and nothing else (ndjson.org)."""
+    for piece in _pieces(_objects(columns, rows), separator=b"\n"):
+        yield piece + b"\n"
+
+
+def _objects(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
     for row in rows:
         record = dict(zip(columns, row, strict=True))
-        stream.write(b",\n" if count else b"\n")
-        stream.write(json.dumps(record, default=json_value, ensure_ascii=False).encode())
-        count += 1
-    stream.write(b"\n]\n" if count else b"]\n")
-    return count
+        yield json.dumps(record, default=json_value, ensure_ascii=False).encode()
+
+
+def _pieces(parts: Iterable[bytes], separator: bytes) -> Iterator[bytes]:
+    """The parts, joined to pieces of at least PIECE_BYTES, except for the last."""
+    held: list[bytes] = []
+    size = 0
+    for part in parts:
+        held.append(part)
+        size += len(part)
+        if size >= PIECE_BYTES:
+            yield separator.join(held)
+            held, size = [], 0
+    if held:
+        yield separator.join(held)
 
 
 def json_value(value: Any) -> Any:
@@ -128,22 +172,48 @@ def json_value(value: Any) -> Any:
     return str(value)
 
 
-def _write_parquet(columns: Sequence[str], rows: Iterable[Row], stream: IO[bytes]) -> int:
+class _Outbox(io.RawIOBase):
+    """A file that is taken away piece by piece while it is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[bytes] = []
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        self._pieces.append(piece)
+        self._written += len(piece)
+        return len(piece)
+
+    def tell(self) -> int:
+        return self._written
+
+    def take(self) -> bytes:
+        """What was written since the last time."""
+        taken, self._pieces = b"".join(self._pieces), []
+        return taken
+
+
+def _make_parquet(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
     """The columns of `detection_history`, with their types also when there are no rows."""
     import pyarrow as pa
     from pyarrow import parquet
 
     schema = pa.schema([(name, _parquet_type(pa, name)) for name in columns])
-    remaining, count = iter(rows), 0
-    with parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
+    remaining, outbox = iter(rows), _Outbox()
+    with parquet.ParquetWriter(outbox, schema, compression="zstd") as writer:
         while batch := list(islice(remaining, PARQUET_ROWS)):
             arrays = [
                 pa.array(values, field.type)
                 for field, values in zip(schema, zip(*batch, strict=True), strict=True)
             ]
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
-            count += len(batch)
-    return count
+            yield outbox.take()
+    yield outbox.take()
 
 
 def _parquet_type(pa: Any, column: str) -> Any:

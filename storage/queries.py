@@ -92,7 +92,7 @@ def find_detections(database: Database, wanted: DetectionFilter) -> Iterator[Det
     known ones, and DatabaseUnavailableError whenever the server is lost.
     """
     with database.reading() as connection:
-        statement = _history(wanted).where(*conditions(connection, wanted, _boxes().columns))
+        statement = history_statement(wanted).where(*conditions(connection, wanted, _boxes().columns))
     return _stream(database, statement)
 
 
@@ -100,13 +100,18 @@ def _stream(database: Database, statement: Select[Any]) -> Iterator[DetectionRow
     with database.reading() as connection:
         connection.execution_options(stream_results=True, max_row_buffer=ROWS_PER_FETCH)
         with connection.execute(statement) as result:  # closes the server's cursor if the reader stops early
-            for *values, recorded, stored_at in result:
-                captured_at: datetime = values[1]
-                latency_ms = None if recorded else (stored_at - captured_at) / _MILLISECOND
-                yield DetectionRow(*[*values, latency_ms])
+            for row in result:
+                yield read_row(row)
 
 
-def _history(wanted: DetectionFilter) -> Select[Any]:
+def read_row(row: Sequence[Any]) -> DetectionRow:
+    """A row of `history_statement`."""
+    *values, recorded, stored_at = row
+    latency_ms = None if recorded else (stored_at - values[1]) / _MILLISECOND
+    return DetectionRow(*[*values, latency_ms])
+
+
+def history_statement(wanted: DetectionFilter) -> Select[Any]:
     """DetectionRow's columns but the last, and what that is made of; in an order without ties.
 
     Every join finds exactly one row. Outer joins tell PostgreSQL so: it takes inner ones for filters, expects

@@ -50,7 +50,9 @@ class OutputOptions:
     ] = None
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write to FILE: .csv, .json or .parquet."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write to FILE: .csv, .json, .ndjson or .parquet."
+        ),
     ] = None
 
 

@@ -1,4 +1,6 @@
+import io
 import json
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -6,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from app.exports import Format, choose_format, json_value, write_rows
+from app.exports import Format, choose_format, json_value, make_file, write_rows
 from core.errors import QueryError
 from storage.queries import HISTORY_COLUMNS
 
@@ -51,6 +53,38 @@ def test_json_is_one_array_of_objects(tmp_path: Path, rows: list[tuple[object, .
     read = json.loads(file.read_text())
     assert [row["name"] for row in read] == [row[0] for row in rows]
     assert all(row["at"] in ("2026-11-23T08:30:00.250000Z", None) for row in read)
+
+
+def test_ndjson_is_an_object_per_line(tmp_path: Path) -> None:
+    file = tmp_path / "rows.ndjson"
+    assert write_rows(Format.NDJSON, ["name", "at"], [("a\nb", MOMENT), ("ö", None)], file) == 2
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert rows == [{"name": "a\nb", "at": "2026-11-23T08:30:00.250000Z"}, {"name": "ö", "at": None}]
+    assert write_rows(Format.NDJSON, ["name"], [], file) == 0
+    assert file.read_text() == ""
+
+
+@pytest.mark.parametrize("format", [Format.CSV, Format.JSON, Format.NDJSON, Format.PARQUET])
+def test_a_large_file_comes_in_pieces_that_make_up_the_whole(format: Format) -> None:
+    row = ("gate", MOMENT, "car", 0.5, 1.0, 2.0, 3.0, 4.0, 12.0, 768, 576, 7, "thin", None, None)
+    count = 120_000 if format is Format.PARQUET else 5_000
+    taken = 0
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        nonlocal taken
+        for taken in range(count):  # noqa: B007
+            yield row
+
+    pieces = make_file(format, HISTORY_COLUMNS, rows())
+    first = next(pieces)
+    assert taken < count - 1, "the first piece comes before the last row"
+    whole = io.BytesIO(b"".join([first, *pieces]))
+    if format is Format.PARQUET:
+        assert parquet.read_table(whole).num_rows == count
+    elif format is Format.JSON:
+        assert len(json.load(whole)) == count
+    else:
+        assert len(whole.getvalue().splitlines()) == count + (format is Format.CSV)
 
 
 def test_json_has_a_form_for_what_sql_returns() -> None:

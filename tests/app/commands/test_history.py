@@ -89,7 +89,7 @@ def test_nothing_found_is_no_error(cli: Cli) -> None:
         (["--min-score", "3"], "--min-score"),
         (["--limit", "0"], "--limit"),
         (["--format", "xml"], "--format"),
-        (["-o", "cars.xlsx"], "-o cars.xlsx: expected a name ending in .csv, .json or .parquet"),
+        (["-o", "cars.xlsx"], "-o cars.xlsx: expected a name ending in .csv, .json, .ndjson, .parquet"),
         (["-o", "nowhere/cars.csv"], "-o nowhere/cars.csv: expected a file that can be written"),
     ],
 )
