@@ -24,12 +24,17 @@ def evaluate_detector(
     data: Path, images: Path | None, limit: int | None, settings: Settings
 ) -> EvaluationReport:
     """Scores the detector of the settings on a COCO file. Raises UsageError leaves."""
-    detector = load_detector(
-        settings.model_name, settings.device, settings.precision.value, score_threshold=EVALUATION_SCORE
-    )
+    words = settings.model_name, settings.device, settings.precision.value
+    threshold = load_detector(*words, score_threshold=settings.score_threshold).score_threshold
+    detector = load_detector(*words, score_threshold=EVALUATION_SCORE)
     detector.warm_up(settings.batch_size)
     return evaluate(
-        detector, data, images or default_images(data), batch_size=settings.batch_size, limit=limit
+        detector,
+        data,
+        images or default_images(data),
+        batch_size=settings.batch_size,
+        limit=limit,
+        score_threshold=threshold,
     )
 
 

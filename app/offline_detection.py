@@ -73,10 +73,9 @@ def detect_offline(source: str, output: Path | None, settings: Settings, *, as_j
         seconds = time.perf_counter() - started
     if not count:
         raise SourceError(f"{source}: expected pictures that can be decoded, got none")
+    noun = "picture" if count == 1 else "pictures"
     where = f", drawn in {output}" if output is not None else ""
-    return (
-        f"{found} detections in {count} pictures by {detector.name}, {count / seconds:.1f} pictures/s{where}"
-    )
+    return f"{found} detections in {count} {noun} by {detector.name}, {count / seconds:.1f} pictures/s{where}"
 
 
 def to_record(shot: Shot, detections: Detections) -> dict[str, object]:

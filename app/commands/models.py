@@ -13,7 +13,9 @@ from app.tables import Column, print_hint, print_table
 from core.settings import Settings
 
 if TYPE_CHECKING:
+    from models.training.average_precision import ClassReport
     from models.training.config import TrainingConfig
+    from models.training.evaluation import EvaluationReport
 
 group = typer.Typer(no_args_is_help=True, help="List, try, train and score detectors.")
 
@@ -26,29 +28,25 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON, for machines.")]
 @group.command(name="list")
 @with_settings()
 def list_(settings: Settings, as_json: JsonOption = False) -> None:
-    """Lists the weights known by name; a command that takes a model also takes a weights file.
+    """Lists the detectors known by name, and the backbones that training can build others on.
+
+    A command that takes a model also takes a weights file. GFLOPs count a multiplication with its addition
+    as one, for one picture of the canvas; parameters are in millions.
 
     framewatch models list
-    framewatch models list --json | jq -r '.[].name'
+    framewatch models list --json | jq -r '.[] | select(.kind == "detector").name'
     """
-    from app.model_catalogue import describe_models
+    from app.model_catalogue import describe_backbones, describe_models
+    from app.model_tables import print_backbones, print_detectors
 
-    rows = describe_models(settings.model_name)
+    detectors, backbones = describe_models(settings.model_name), describe_backbones()
     if as_json:
-        print(json.dumps([asdict(row) for row in rows], indent=2))
+        rows = [asdict(row) for row in detectors] + [asdict(row) for row in backbones]
+        print(json.dumps(rows, indent=2))
         return
-    columns = (
-        Column("name"),
-        Column("architecture", flexible=True),
-        Column("classes", numeric=True),
-        Column("canvas"),
-        Column("licence", flexible=True, optional=True),
-        Column("available", flexible=True),
-    )
-    shown = [
-        (row.name, row.architecture, row.classes, row.canvas, row.licence, row.available) for row in rows
-    ]
-    print_table(columns, shown)
+    print_detectors(detectors)
+    print()
+    print_backbones(backbones)
 
 
 @group.command()
@@ -210,7 +208,7 @@ def train(settings: Settings, options: TrainOptions) -> None:
 
 
 @group.command(name="eval")
-@with_settings("model", "device", "precision", "batch_size")
+@with_settings("model", "device", "precision", "batch_size", "score_threshold")
 def evaluate(
     settings: Settings,
     data: Annotated[
@@ -219,36 +217,75 @@ def evaluate(
     images: Annotated[
         Path | None,
         typer.Option(
-            "--images", metavar="DIR", help="Folder of the pictures (default: images/ beside FILE)."
+            "--images",
+            metavar="DIR",
+            help="Folder of the pictures or videos that FILE names (default: images/ beside FILE).",
         ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Score about so many pictures only.")
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder for precision-recall.png and confusion.png."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Scores a detector: average precision per class, honouring `labelled_classes`, and time per picture.
+    """Scores a detector: COCO's average precision per class and size, and what it does at its threshold.
 
-    framewatch models eval --data val.json --images pictures/
+    Classes are judged where `labelled_classes` names them. At the threshold it counts what is right, objects
+    with two boxes, and ghosts: detections that stay at one place of a video where nothing is.
+
+    framewatch models eval --data val.json --images pictures/ -o scores/
     framewatch models eval --data val.json --model my-weights.safetensors --json
     """
     from app.model_training import evaluate_detector
+    from models.training.plots import draw_evaluation
 
     report = evaluate_detector(data, images, limit, settings)
+    drawn = draw_evaluation(report, output) if output is not None else ()
     if as_json:
         print(json.dumps(report.as_json(), indent=2))
         return
+    _print_scores(report)
+    for path in drawn:
+        print_hint(f"drawn: {path}")
+
+
+def _print_scores(report: "EvaluationReport") -> None:
+    point = report.operating_point
     columns = (
         Column("class"),
         Column("pictures", numeric=True),
         Column("boxes", numeric=True),
-        Column("AP50", digits=3),
-        Column("AP", digits=3),
+        *(Column(name, digits=3) for name in ("AP", "AP50")),
+        *(Column(name, digits=3, optional=True) for name in ("AP small", "medium", "large")),
+        *(Column(name, digits=3) for name in ("precision", "recall")),
     )
-    rows = [(one.name, one.pictures, one.boxes, one.ap50, one.ap) for one in report.classes]
-    print_table(
-        columns, [*rows, ("mean", report.pictures, sum(row[2] for row in rows), report.ap50, report.ap)]
-    )
+    rows: list[tuple[object, ...]] = [
+        (one.name, one.pictures, one.boxes, *_averages(one), counts.precision, counts.recall)
+        for one, counts in zip(report.classes, point.classes, strict=True)
+    ]
+    together = point.together([counts.name for counts in point.classes])
+    boxes = sum(one.boxes for one in report.classes)
+    rows.append(("mean", report.pictures, boxes, *_averages(report), together.precision, together.recall))
+    print_table(columns, [[None if value != value else value for value in row] for row in rows])
     print_hint(
-        f"{report.ms_per_picture:.1f} ms per picture; the mean leaves out classes with fewer than 30 boxes"
+        f"at threshold {point.score_threshold:g} (the last row counts all classes as one): "
+        f"{point.doubled} detections too many of one object, {len(point.ghosts)} ghosts"
     )
+    for ghost in point.ghosts:
+        x1, y1, x2, y2 = ghost.box
+        print_hint(
+            f"ghost: a {ghost.class_name} at {x1:.0f},{y1:.0f},{x2:.0f},{y2:.0f} "
+            f"on {ghost.pictures} frames of {ghost.video}"
+        )
+    print_hint(
+        f"{report.ms_per_picture:.1f} ms per picture; mean AP leaves out classes with fewer than 30 boxes"
+    )
+
+
+def _averages(report: "EvaluationReport | ClassReport") -> tuple[float, ...]:
+    return report.ap, report.ap50, report.ap_small, report.ap_medium, report.ap_large

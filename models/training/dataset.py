@@ -1,7 +1,7 @@
 """COCO-format pictures whose annotators may have labelled only some of the classes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ class Picture:
     """(N,): True for boxes around what is neither to be found nor to be called a mistake (COCO's iscrowd)."""
     labelled: NDArray[np.bool_]
     """(K,): the classes that the annotators set out to label here; of the others nothing is known."""
+    frame: int | None = None
+    """Number of the frame, from 0, where `path` is a video."""
 
 
 class DetectionDataset:
@@ -50,7 +52,23 @@ class DetectionDataset:
     def image(self, index: int) -> NDArray[np.uint8]:
         """The picture's pixels, uint8 (H, W, 3) BGR; not to be written to. Raises UsageError."""
         decoded = self._decoded.get(index)
-        return decoded if decoded is not None else read_image(self.pictures[index].path)
+        if decoded is not None:
+            return decoded
+        picture = self.pictures[index]
+        if picture.frame is None:
+            return read_image(picture.path)
+        self._decode_video(picture.path)
+        return self._decoded[index]
+
+    def _decode_video(self, path: Path) -> None:
+        """Keep every frame of the video that is asked for: to find one takes decoding those before it."""
+        wanted = {
+            picture.frame: index
+            for index, picture in enumerate(self.pictures)
+            if picture.path == path and picture.frame is not None
+        }
+        for frame, image in read_frames(path, sorted(wanted)).items():
+            self._decoded[wanted[frame]] = image
 
     def preload(self, budget_bytes: int) -> int:
         """Decode pictures into memory until the budget is spent; returns how many are held.
@@ -75,11 +93,32 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
+def read_frames(path: Path, wanted: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
+    """Frames (H, W, 3) BGR of a video by number, counted from 0. Raises UsageError where one is missing."""
+    video = cv2.VideoCapture(str(path))
+    frames: dict[int, NDArray[np.uint8]] = {}
+    try:
+        for number in range(max(wanted, default=-1) + 1):
+            if not video.grab():
+                break
+            if number in wanted:
+                frames[number] = np.asarray(video.retrieve()[1], np.uint8)
+    finally:
+        video.release()
+    missing = next((number for number in wanted if number not in frames), None)
+    if missing is not None:
+        raise UsageError(
+            f"{path}: expected a video with a frame {missing}, got none; check the images folder"
+        )
+    return frames
+
+
 def read_coco(annotation_file: Path, images_dir: Path, categories: tuple[str, ...]) -> DetectionDataset:
     """Read a COCO detection file; boxes of categories not asked for are left out.
 
     `labelled_classes` of an image (a list of category names, our extension) tells which classes were
-    labelled there; without it all were. Category ids are mapped by name onto `categories`.
+    labelled there; without it all were. `frame` of an image (our extension too) says that `file_name` is a
+    video and which of its frames is meant, from 0. Category ids are mapped by name onto `categories`.
 
     Raises UsageError for broken JSON, missing keys, unknown references and missing picture files.
     """
@@ -170,4 +209,5 @@ def _picture(
         labels=labels[solid],
         crowd=crowd[solid],
         labelled=np.array([name in labelled_names for name in categories], np.bool_),
+        frame=None if image.get("frame") is None else int(image["frame"]),
     )

@@ -1,23 +1,23 @@
-"""Average precision of a detector on a COCO file, judged only where the annotators labelled."""
+"""Runs a detector over a COCO file and scores it: average precision, and what it does at its threshold."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
 from core.errors import UsageError
 from core.types import Detections
-from models.training.dataset import DetectionDataset, Picture, read_coco
+from models.training.average_precision import ClassReport, score_class
+from models.training.dataset import DetectionDataset, read_coco
+from models.training.operating_point import OperatingPoint, judge
 
 MIN_BOXES = 30
 """Classes with fewer boxes are reported, but left out of the averages: their AP is mostly noise."""
-MAX_DETECTIONS = 100
-"""Per picture and class, as COCO counts."""
+DEFAULT_THRESHOLD = 0.35
 
 
 class Predictor(Protocol):
@@ -32,32 +32,23 @@ class Predictor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ClassReport:
-    """One class on the pictures where it was labelled."""
-
-    name: str
-    pictures: int
-    boxes: int
-    ap50: float
-    """Average precision at IoU 0.5; nan without boxes."""
-    ap: float
-    """The same averaged over IoU 0.50 to 0.95."""
-
-
-@dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """What `evaluate` found out."""
+    """What `evaluate` found out. Means are over the classes with at least MIN_BOXES boxes (over all that have
+    any, if none has so many), and over those of them that have boxes of the size."""
 
     ap50: float
-    """Mean over the classes with at least MIN_BOXES boxes (over all that have any, if none has so many)."""
     ap: float
     classes: tuple[ClassReport, ...]
     pictures: int
     ms_per_picture: float
     """Mean wall-clock time of `predict`, letterboxing and postprocessing included."""
+    operating_point: OperatingPoint
+    ap_small: float = float("nan")
+    ap_medium: float = float("nan")
+    ap_large: float = float("nan")
 
     def as_json(self) -> dict[str, Any]:
-        """Plain dicts, lists and numbers; nan becomes None."""
+        """Plain dicts, lists and numbers, without the curves; nan becomes None."""
 
         def plain(value: Any) -> Any:
             if isinstance(value, dict):
@@ -66,23 +57,44 @@ class EvaluationReport:
                 return [plain(item) for item in value]
             return None if isinstance(value, float) and np.isnan(value) else value
 
-        return dict(plain(asdict(self)))
+        without_curves = replace(self, classes=tuple(replace(one, curve=None) for one in self.classes))
+        content = dict(plain(asdict(without_curves)))
+        for one in content["classes"]:
+            del one["curve"]
+        counted = content["operating_point"]["classes"]
+        for entry, counts in zip(counted, self.operating_point.classes, strict=True):
+            entry.update(plain({"precision": counts.precision, "recall": counts.recall}))
+        return content
 
 
 def evaluate(
-    detector: Predictor, coco_json: Path, images_dir: Path, *, batch_size: int = 8, limit: int | None = None
+    detector: Predictor,
+    coco_json: Path,
+    images_dir: Path,
+    *,
+    batch_size: int = 8,
+    limit: int | None = None,
+    score_threshold: float = DEFAULT_THRESHOLD,
 ) -> EvaluationReport:
     """Run a detector over a COCO file (or its first `limit` pictures, evenly spread) and score it.
 
     A class is judged on the pictures whose `labelled_classes` name it. The detector should keep low
-    scores (threshold 0.01 or less): the precision-recall curve needs them. Raises UsageError.
+    scores (threshold 0.01 or less): the precision-recall curve needs them; `score_threshold` is the one that
+    the operating point is judged at. Raises UsageError.
     """
     dataset = read_coco(coco_json, images_dir, detector.categories)
-    return evaluate_dataset(detector, dataset, batch_size=batch_size, limit=limit)
+    return evaluate_dataset(
+        detector, dataset, batch_size=batch_size, limit=limit, score_threshold=score_threshold
+    )
 
 
 def evaluate_dataset(
-    detector: Predictor, dataset: DetectionDataset, *, batch_size: int = 8, limit: int | None = None
+    detector: Predictor,
+    dataset: DetectionDataset,
+    *,
+    batch_size: int = 8,
+    limit: int | None = None,
+    score_threshold: float = DEFAULT_THRESHOLD,
 ) -> EvaluationReport:
     """`evaluate` on a dataset that was read already."""
     stride = 1 if limit is None else max(1, len(dataset) // max(1, limit))
@@ -95,76 +107,41 @@ def evaluate_dataset(
         results = detector.predict(images)
         seconds += time.perf_counter() - started
         found.update(zip(group, results, strict=True))
-    return score(dataset, found, ms_per_picture=1000 * seconds / len(indices))
+    ms_per_picture = 1000 * seconds / len(indices)
+    return score(dataset, found, ms_per_picture=ms_per_picture, score_threshold=score_threshold)
 
 
 def score(
-    dataset: DetectionDataset, found: dict[int, Detections], *, ms_per_picture: float = 0.0
+    dataset: DetectionDataset,
+    found: Mapping[int, Detections],
+    *,
+    ms_per_picture: float = 0.0,
+    score_threshold: float = DEFAULT_THRESHOLD,
 ) -> EvaluationReport:
     """Score detections, keyed by the index of their picture, against the annotations of those pictures."""
-    classes = tuple(_score_class(dataset, found, label) for label in range(len(dataset.categories)))
+    classes = tuple(score_class(dataset, found, label) for label in range(len(dataset.categories)))
     counted = [report for report in classes if report.boxes >= MIN_BOXES]
     counted = counted or [report for report in classes if report.boxes > 0]
     if not counted:
         raise UsageError("evaluation: expected pictures with boxes, got none; check the annotation file")
+
+    def mean(of: Callable[[ClassReport], float]) -> float:
+        values = [of(report) for report in counted if not np.isnan(of(report))]
+        return float(np.mean(values)) if values else float("nan")
+
     return EvaluationReport(
-        ap50=float(np.mean([report.ap50 for report in counted])),
-        ap=float(np.mean([report.ap for report in counted])),
+        ap50=mean(lambda report: report.ap50),
+        ap=mean(lambda report: report.ap),
         classes=classes,
         pictures=len(found),
         ms_per_picture=ms_per_picture,
+        operating_point=judge(dataset, found, score_threshold),
+        ap_small=mean(lambda report: report.ap_small),
+        ap_medium=mean(lambda report: report.ap_medium),
+        ap_large=mean(lambda report: report.ap_large),
     )
 
 
 def _groups(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     for start in range(0, len(indices), size):
         yield indices[start : start + size]
-
-
-def _score_class(dataset: DetectionDataset, found: dict[int, Detections], label: int) -> ClassReport:
-    judged = {index: dataset.pictures[index] for index in found if dataset.pictures[index].labelled[label]}
-    boxes = sum(int(((picture.labels == label) & ~picture.crowd).sum()) for picture in judged.values())
-    name = dataset.categories[label]
-    if boxes == 0:
-        return ClassReport(name, len(judged), 0, float("nan"), float("nan"))
-    truth = COCO(_truth_of_class(judged, label))
-    detected = [entry for index in judged for entry in _detections_of_class(index, found[index], label)]
-    if not detected:
-        return ClassReport(name, len(judged), boxes, 0.0, 0.0)
-    coco = COCOeval_faster(truth, truth.loadRes(detected), iouType="bbox")
-    coco.params.maxDets = [1, 10, MAX_DETECTIONS]
-    coco.evaluate()
-    coco.accumulate()
-    coco.summarize()
-    return ClassReport(name, len(judged), boxes, ap50=float(coco.stats[1]), ap=float(coco.stats[0]))
-
-
-def _truth_of_class(judged: dict[int, Picture], label: int) -> dict[str, Any]:
-    images = [{"id": i + 1, "width": p.width, "height": p.height} for i, p in judged.items()]
-    annotations: list[dict[str, Any]] = []
-    for index, picture in judged.items():
-        of_class = picture.labels == label
-        crowds = picture.crowd[of_class].tolist()
-        for (x1, y1, x2, y2), crowd in zip(picture.boxes[of_class].tolist(), crowds, strict=True):
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": index + 1,
-                    "category_id": 1,
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": (x2 - x1) * (y2 - y1),
-                    "iscrowd": int(crowd),
-                }
-            )
-    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
-
-
-def _detections_of_class(index: int, detections: Detections, label: int) -> Iterator[dict[str, Any]]:
-    of_class = detections.select(detections.labels == label)
-    for (x1, y1, x2, y2), confidence in zip(of_class.boxes.tolist(), of_class.scores.tolist(), strict=True):
-        yield {
-            "image_id": index + 1,
-            "category_id": 1,
-            "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "score": confidence,
-        }

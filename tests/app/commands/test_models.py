@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import av
@@ -6,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from models.backbones import list_backbones
 from models.catalogue import list_weights
 from tests.app.conftest import Cli
 from tests.clips import numbered_picture, write_clip
@@ -22,11 +24,24 @@ def pictures(folder: Path) -> Path:
     return there
 
 
-def test_every_name_of_the_catalogue_is_listed(cli: Cli) -> None:
+def test_every_detector_and_every_backbone_is_listed_with_its_size(cli: Cli) -> None:
     rows = json.loads(cli("models", "list", "--json").out)
-    assert [row["name"] for row in rows] == list(list_weights())
-    assert [row["name"] for row in rows if row["is_default"]] == ["resnet50_thin_fpn"]
-    assert all(name in cli("models", "list").out for name in list_weights())
+    detectors = [row for row in rows if row["kind"] == "detector"]
+    backbones = [row for row in rows if row["kind"] == "backbone"]
+    assert [row["name"] for row in detectors] == list(list_weights())
+    assert [row["name"] for row in backbones] == list(list_backbones())
+    assert [row["name"] for row in detectors if row["is_default"]] == ["resnet50_thin_fpn"]
+    for row in rows:
+        assert row["parameters"] > 1e5
+        assert row["gflops"] > 0.1
+        assert re.fullmatch(r"\d+x\d+", row["canvas"])
+        assert row["source"]
+    lines = cli("models", "list").out.splitlines()
+    by_name = {line.split()[0]: line for line in lines if line}
+    assert set(by_name) == {"detector", "backbone", *list_weights(), *list_backbones()}
+    assert by_name["resnet50"].split()[1:4] == ["25.6", "4.1", "224x224"]
+    assert by_name["dpn92"].endswith("timm dpn92 (ImageNet)")
+    assert by_name["resnet50_thin_fpn"].endswith("shipped")
 
 
 def test_weights_describe_themselves(cli: Cli, tiny_weights: Path) -> None:
@@ -46,6 +61,7 @@ def test_a_picture_is_annotated(cli: Cli, pictures: Path, tiny_weights: Path) ->
         assert 0 <= box["x"] <= box["x"] + box["width"] <= 320.01
         assert 0 <= box["y"] <= box["y"] + box["height"] <= 240.01
     drawn = cv2.imread("found.png")
+    assert " in 1 picture by tiny" in done.err
     assert drawn.shape == (240, 320, 3)
     assert np.abs(drawn.astype(int) - numbered_picture(1)).max() > 50
 
@@ -119,9 +135,44 @@ def test_evaluation_reports_the_labelled_classes(cli: Cli, annotations: Path, ti
     assert (report["pictures"], cars["boxes"]) == (3, 3)
     assert 0 <= report["ap50"] <= 1
     assert report["ms_per_picture"] > 0
+    counts = report["operating_point"]["classes"][1]
+    assert counts["name"] == "car"
+    assert counts["correct"] + counts["missed"] == 3
     table = cli("models", "eval", "--data", annotations, "--model", tiny_weights).out.splitlines()
-    assert table[0].split() == ["class", "pictures", "boxes", "AP50", "AP"]
+    heads = "class pictures boxes AP AP50 AP small medium large precision recall"
+    assert table[0].split() == heads.split()
     assert table[-1].startswith("mean")
+
+
+def test_evaluation_draws_curves_and_confusion(cli: Cli, annotations: Path, tiny_weights: Path) -> None:
+    done = cli("models", "eval", "--data", annotations, "--model", tiny_weights, "-o", "scores")
+    assert done.code == 0, done.err
+    for name in ("precision-recall.png", "confusion.png"):
+        picture = cv2.imread(f"scores/{name}")
+        assert min(picture.shape[:2]) > 300
+        assert len(np.unique(picture)) > 20, "lines and letters were drawn"
+
+
+def test_evaluation_at_another_threshold(cli: Cli, annotations: Path, tiny_weights: Path) -> None:
+    """No detection scores 1: everything is missed, whatever the average precision."""
+    words = ("--data", annotations, "--model", tiny_weights, "--score-threshold", "1.0", "--json")
+    point = json.loads(cli("models", "eval", *words).out)["operating_point"]
+    assert point["score_threshold"] == 1.0
+    assert [one["missed"] for one in point["classes"]] == [0, 3, 0, 0, 0]
+    assert point["classes"][1]["recall"] == 0
+    assert point["classes"][1]["precision"] is None
+
+
+def test_frames_of_a_video_are_scored(cli: Cli, folder: Path, annotations: Path, tiny_weights: Path) -> None:
+    content = json.loads(annotations.read_text())
+    for image in content["images"]:
+        image |= {"file_name": "street.avi", "frame": 2 * image["id"]}
+    annotations.write_text(json.dumps(content))
+    write_clip(folder / "street.avi", frames=6, codec="mjpeg")
+    words = ("models", "eval", "--data", annotations, "--images", folder, "--model", tiny_weights)
+    assert json.loads(cli(*words, "--json").out)["pictures"] == 3
+    write_clip(folder / "street.avi", frames=4, codec="mjpeg")
+    assert "expected a video with a frame 4, got none" in cli(*words).error
 
 
 @pytest.mark.slow

@@ -81,6 +81,20 @@ def test_rare_classes_are_left_out_of_the_average(tmp_path: Path) -> None:
     assert report.ap50 == pytest.approx(1.0)
 
 
+def test_precision_is_told_by_size_and_along_the_curve(shapes: DetectionDataset) -> None:
+    found = {index: detections(picture) for index, picture in enumerate(shapes.pictures)}
+    report = score(shapes, found)
+    sides = {int(box[2] - box[0]) for picture in shapes.pictures for box in picture.boxes}
+    assert max(sides) < 32
+    assert report.ap_small == pytest.approx(1.0)
+    assert np.isnan([report.ap_medium, report.ap_large]).all()
+    curve = report.classes[0].curve
+    assert curve is not None
+    assert curve.recall.shape == curve.precision.shape == curve.score.shape == (101,)
+    assert curve.precision.min() == pytest.approx(1.0)
+    assert curve.score[-1] >= 0.8
+
+
 class Oracle:
     categories = CATEGORIES
 
