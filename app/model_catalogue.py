@@ -1,4 +1,4 @@
-"""What is known about weights, without loading them and without torch."""
+"""What is known about weights and backbones, without loading them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from models.catalogue import WeightsEntry, get_weights, list_weights, read_card
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """One line of `models list`."""
+    """A detector's line of `models list`."""
 
     name: str
     architecture: str
@@ -22,10 +22,38 @@ class ModelRow:
     available: str
     is_default: bool
     """Whether cameras that name no model get this one."""
+    parameters: int | None = None
+    gflops: float | None = None
+    """At the canvas; a multiplication and its addition count as one."""
+    source: str = "-"
+    """Where the weights come from."""
+    kind: str = "detector"
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneRow:
+    """A backbone's line of `models list`; training builds detectors on it."""
+
+    name: str
+    parameters: int
+    """With its classifier."""
+    gflops: float
+    """At the canvas; a multiplication and its addition count as one."""
+    canvas: str
+    """Width x height of the pictures that it classifies."""
+    channels: tuple[int, ...]
+    """Of its feature levels, fine ones first."""
+    strides: tuple[int, ...]
+    """Input pixels per cell of each level."""
+    source: str
+    """Where weights come from that load as they are."""
+    kind: str = "backbone"
 
 
 def describe_models(default: str) -> list[ModelRow]:
-    """All weights that are known by name."""
+    """All detectors that are known by name."""
+    from models.figures import measure_detector  # with torch, which `models show` does without
+
     rows = []
     for name in list_weights():
         try:
@@ -34,6 +62,7 @@ def describe_models(default: str) -> list[ModelRow]:
             rows.append(ModelRow(name, "-", 0, "-", "-", "missing or damaged", name == default))
             continue
         width, height = entry.canvas
+        figures = measure_detector(entry)
         rows.append(
             ModelRow(
                 name=name,
@@ -43,6 +72,31 @@ def describe_models(default: str) -> list[ModelRow]:
                 licence=entry.licence,
                 available=_availability(entry),
                 is_default=name == default,
+                parameters=figures.parameters,
+                gflops=round(figures.gflops, 3),
+                source=entry.source,
+            )
+        )
+    return rows
+
+
+def describe_backbones() -> list[BackboneRow]:
+    """All backbones that a detector can stand on."""
+    from models.backbones import backbone_info, list_backbones
+    from models.figures import measure_backbone
+
+    rows = []
+    for name in list_backbones():
+        info, figures = backbone_info(name), measure_backbone(name)
+        rows.append(
+            BackboneRow(
+                name=name,
+                parameters=figures.parameters,
+                gflops=round(figures.gflops, 3),
+                canvas=f"{info.side}x{info.side}",
+                channels=tuple(level.channels for level in figures.features),
+                strides=tuple(level.stride for level in figures.features),
+                source=info.weights,
             )
         )
     return rows
@@ -92,4 +146,6 @@ def require_model(name_or_path: str) -> None:
 
 
 def _availability(entry: WeightsEntry) -> str:
-    return "here" if isinstance(entry.architecture, Architecture) else "downloaded on first use"
+    if isinstance(entry.architecture, Architecture):
+        return "shipped" if entry.name in list_weights() else "here"
+    return f"downloaded on first use ({entry.source.split('/')[2]})"

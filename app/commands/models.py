@@ -103,7 +103,10 @@ class TrainOptions:
     """What a training run is told."""
 
     data: Annotated[
-        Path, typer.Option("--data", metavar="FILE", help="COCO annotations to learn from (.json).")
+        Path,
+        typer.Option(
+            "--data", metavar="FILE|DIR", help="COCO annotations (.json), or a folder of them and pictures."
+        ),
     ]
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Weights to write (.safetensors).")
@@ -112,6 +115,14 @@ class TrainOptions:
         Path | None,
         typer.Option(
             "--images", metavar="DIR", help="Folder of the pictures (default: images/ beside FILE)."
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="Known weights to go on from, or BACKBONE or BACKBONE_NECK of a fresh network.",
         ),
     ] = None
     val: Annotated[
@@ -125,7 +136,23 @@ class TrainOptions:
         str | None, typer.Option("--classes", help="Class names, parted by commas (default: those of FILE).")
     ] = None
     backbone: Annotated[str, typer.Option("--backbone", help="Backbone of the network.")] = "resnet50_thin"
+    neck: Annotated[str, typer.Option("--neck", help="Neck of the network: fpn or csp.")] = "fpn"
     neck_channels: Annotated[int, typer.Option("--neck-channels", min=8, help="Channels of the neck.")] = 64
+    canvas: Annotated[
+        str | None,
+        typer.Option(
+            "--canvas",
+            metavar="WxH",
+            help="Size that pictures are scaled to, multiples of 32 (default: grows to 512x384).",
+        ),
+    ] = None
+    freeze_stem: Annotated[
+        bool, typer.Option("--freeze-stem", help="Keep what comes before the backbone's first stage.")
+    ] = False
+    freeze_batch_norm: Annotated[
+        bool,
+        typer.Option("--freeze-batch-norm", help="Keep all batch norms: for small batches, few pictures."),
+    ] = False
     start_from: Annotated[
         Path | None,
         typer.Option(
@@ -152,6 +179,10 @@ class TrainOptions:
     hours: Annotated[float | None, typer.Option("--hours", min=0.001, help="Or length in hours.")] = None
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures per step.")] = 8
     learning_rate: Annotated[float, typer.Option("--learning-rate", help="Highest learning rate.")] = 1e-3
+    save_every: Annotated[int, typer.Option("--save-every", min=1, help="Steps between checkpoints.")] = 200
+    validate_every: Annotated[
+        int, typer.Option("--validate-every", min=0, help="Steps between scores on --val; 0: at the end.")
+    ] = 1000
     licence: Annotated[
         str, typer.Option("--licence", help="What the weights may be used for; travels with them.")
     ] = "unstated"
@@ -166,29 +197,42 @@ class TrainOptions:
 
     def config(self, device: str) -> "TrainingConfig":
         """The trainer's own form of it. Raises SettingsError for annotations without categories."""
-        from app.model_training import categories_of, default_images, parse_source_weights
+        from app.model_training import choose_network, parse_canvas, parse_source_weights
+        from app.training_data import categories_of, find_training_data
         from models.training.config import TrainingConfig
 
+        data = find_training_data(self.data)
+        backbone, neck, channels, start = self.backbone, self.neck, self.neck_channels, None
+        if self.model is not None:
+            backbone, neck, known_channels, start = choose_network(self.model)
+            channels = known_channels or channels
+        sizes = parse_canvas(self.canvas) if self.canvas else {}
         return TrainingConfig(
-            train_json=self.data,
-            images_dir=self.images or default_images(self.data),
+            train_json=data.train,
+            images_dir=self.images or data.images,
             output=self.output,
             work_dir=self.work_dir or self.output.with_suffix(".run"),
-            categories=split_names([self.classes]) if self.classes else categories_of(self.data),
+            categories=split_names([self.classes]) if self.classes else categories_of(data.train),
             exclusive=(),
             licence=self.licence,
-            val_json=self.val,
-            val_images_dir=self.val_images,
-            backbone=self.backbone,
-            neck_channels=self.neck_channels,
-            start_from=self.start_from,
+            val_json=self.val or data.val,
+            val_images_dir=self.val_images or (None if self.val else data.val_images),
+            backbone=backbone,
+            neck=neck,
+            neck_channels=channels,
+            start_from=self.start_from or start,
+            freeze_stem=self.freeze_stem,
+            freeze_batch_norm=self.freeze_batch_norm,
             teacher=self.teacher,
             source_weights=parse_source_weights(self.source_weights or ()),
             steps=self.steps,
             hours=self.hours,
+            save_every=self.save_every,
+            validate_every=self.validate_every,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             device=device,
+            **sizes,
         )
 
 
@@ -197,14 +241,19 @@ class TrainOptions:
 def train(settings: Settings, options: TrainOptions) -> None:
     """Trains a detector on COCO-format pictures; stop it at any time, the same command goes on from there.
 
-    An image may list `labelled_classes`: the loss then leaves the other classes out.
+    An image may list `labelled_classes`: the loss then leaves the other classes out. Several devices or
+    machines train together through torchrun.
 
+    framewatch models train --data mine/ --model resnet50_thin_fpn --hours 2 -o mine.safetensors
     framewatch models train --data train.json --images pictures/ --val val.json --hours 2 -o mine.safetensors
     """
     from app.model_training import train_detector
 
     path = train_detector(options.config(settings.device))
-    print_hint(f"weights written to {path}; try them with `framewatch models detect SOURCE --model {path}`")
+    if path is not None:
+        print_hint(
+            f"weights written to {path}; try them with `framewatch models detect SOURCE --model {path}`"
+        )
 
 
 @group.command(name="eval")

@@ -1,6 +1,6 @@
 """Batches that depend on nothing but the seed and the step, so that a resumed run sees the same ones."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -68,10 +68,10 @@ class StepSampler(Sampler[list[ExampleKey]]):
     """Endless batches of keys from a first step on; asks for the phase of every step."""
 
     def __init__(
-        self, first_step: int, batch_size: int, seed: int, phase_of_step: Callable[[int], Phase]
+        self, first_step: int, slots: Sequence[int], seed: int, phase_of_step: Callable[[int], Phase]
     ) -> None:
         self.first_step = first_step
-        self.batch_size = batch_size
+        self.slots = slots
         self.seed = seed
         self.phase_of_step = phase_of_step
 
@@ -81,7 +81,7 @@ class StepSampler(Sampler[list[ExampleKey]]):
             phase = self.phase_of_step(step)
             choice = np.random.default_rng([self.seed, step]).integers(len(phase.canvases))
             canvas = phase.canvases[int(choice)]
-            yield [ExampleKey(step, slot, canvas, phase.strength) for slot in range(self.batch_size)]
+            yield [ExampleKey(step, slot, canvas, phase.strength) for slot in self.slots]
             step += 1
 
 

@@ -37,6 +37,10 @@ class TrainingConfig:
     neck_channels: int = 64
     start_from: Path | None = None
     """open-nsfw.onnx for the backbone, or a detector's or backbone's weights; unset starts from noise."""
+    freeze_stem: bool = False
+    """What comes before the backbone's first stage keeps its start weights."""
+    freeze_batch_norm: bool = False
+    """Batch norms keep their statistics, scales and shifts: for small batches and few pictures."""
     teacher: Path | None = None
     """A trained detector with the same neck, whose maps the network learns to reproduce."""
     teacher_weight: float = 6.0
@@ -45,6 +49,7 @@ class TrainingConfig:
     hours: float | None = None
     """Length: one of the two. Hours count the time spent training, over all resumptions."""
     batch_size: int = 8
+    """Pictures of a step, over all devices."""
     learning_rate: float = 1e-3
     backbone_share: float = 0.5
     """Learning rate of the backbone over that of neck and head."""
@@ -59,7 +64,7 @@ class TrainingConfig:
     cache_bytes: int = 2 << 30
     device: str = "auto"
     bf16: bool = True
-    """Autocast to bfloat16 where the device computes in it."""
+    """Autocast to bfloat16 where the device computes in it, else on CUDA to float16 with scaled gradients."""
     save_every: int = 200
     """Steps between checkpoints."""
     validate_every: int = 1000

@@ -1,6 +1,7 @@
 """The training loss: varifocal classification on target qualities, and complete IoU on boxes."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -57,6 +58,8 @@ class DetectionLoss:
 
     assigner: TaskAlignedAssigner = field(default_factory=TaskAlignedAssigner)
     box_weight: float = 2.5
+    shared: Callable[[Tensor], Tensor] = lambda quality: quality
+    """Mean of a scalar over the processes that train together, so that they weigh as one batch would."""
 
     def __call__(
         self, logits: Tensor, boxes: Tensor, points: Tensor, strides: Tensor, truth: GroundTruth
@@ -65,7 +68,7 @@ class DetectionLoss:
         logits, boxes = logits.float(), boxes.float()
         assignment = self.assigner.assign(logits.sigmoid(), boxes, points, strides, truth)
         judged = judged_classes(points, truth) | (assignment.quality > 0)
-        total_quality = assignment.quality.sum().clamp(min=1.0)
+        total_quality = self.shared(assignment.quality.sum()).clamp(min=1.0)
         classification = (varifocal_loss(logits, assignment.quality) * judged).sum() / total_quality
         positive = assignment.positive
         quality = assignment.quality.sum(dim=2)[positive]

@@ -35,9 +35,11 @@ from models.training.config import ProgressCallback, TrainingConfig, TrainingPro
 from models.training.dataset import DetectionDataset, read_coco
 from models.training.distillation import Teacher, correlation_loss
 from models.training.evaluation import EvaluationReport, evaluate_dataset
+from models.training.freezing import freeze_batch_norms, freeze_stem
 from models.training.losses import DetectionLoss, LossParts
 from models.training.schedule import Schedule
 from models.training.starting import load_start_weights
+from models.training.team import join_team
 from models.weights import save_checkpoint
 
 CHECKPOINT = "checkpoint.pt"
@@ -52,16 +54,20 @@ CALIBRATION_CANVAS = (320, 320)
 CALIBRATION_PICTURES = 64
 
 
-def train(config: TrainingConfig, progress: ProgressCallback | None = None) -> Path:
+def train(config: TrainingConfig, progress: ProgressCallback | None = None) -> Path | None:
     """Train to the end of the schedule and write `config.output`; returns that path.
+
+    Among processes that train together the leader alone writes it; the others return None.
 
     Raises UsageError leaves for settings, annotation files and checkpoints that cannot be used.
     """
     run = _Run(config)
     run.resume()
     run.loop(progress or (lambda _: None))
-    run.export(config.output)
-    return config.output
+    if run.team.is_leader:
+        run.export(config.output)
+    run.team.leave()
+    return config.output if run.team.is_leader else None
 
 
 class _Run:
@@ -70,7 +76,7 @@ class _Run:
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
         self.schedule = Schedule(config.steps, config.hours, config.warm_up_steps, config.phases)
-        self.device = choose_device(config.device)
+        self.team, self.device = join_team(choose_device(config.device))
         self.dataset = read_coco(config.train_json, config.images_dir, config.categories)
         self.weights = sampling_weights(self.dataset, config.source_weights)
         self.validation = _validation_set(config)
@@ -87,11 +93,22 @@ class _Run:
         self.network = self.network.to(memory_format=torch.channels_last)
         self.average = AveragedNetwork(self.network, config.average_decay)
         self.optimizer = create_optimizer(self.network, config)
-        self.loss = DetectionLoss()
-        self.autocast = config.bf16 and choose_precision("auto", self.device) is torch.bfloat16
+        self._to_training_mode()
+        self.trained = self.team.wrap(self.network)
+        self.loss = DetectionLoss(shared=self.team.mean)
+        self.autocast = choose_precision("auto" if config.bf16 else "fp32", self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.autocast is torch.float16)
         self.step = 0
         self.elapsed_s = 0.0
         config.work_dir.mkdir(parents=True, exist_ok=True)
+
+    def _to_training_mode(self) -> None:
+        """But for what is to stay as it is."""
+        self.network.train()
+        if self.config.freeze_stem:
+            freeze_stem(self.network.backbone)
+        if self.config.freeze_batch_norm:
+            freeze_batch_norms(self.network)
 
     def _calibration_pictures(self) -> Iterator[Tensor]:
         """Training pictures (1, 3, H, W), without mosaic."""
@@ -106,15 +123,16 @@ class _Run:
 
     def loop(self, progress: ProgressCallback) -> None:
         """Step until the schedule ends, saving and validating on the way and at the end."""
-        self.network.train()
         batches = iter(self._batches()) if self.share < 1.0 else iter(())
         while self.share < 1.0:
             started = time.perf_counter()
             parts, rate = self._train_step(next(batches))
             self.step += 1
             took_s = time.perf_counter() - started
-            self.elapsed_s += took_s
+            self.elapsed_s = self.team.as_leader_says(self.elapsed_s + took_s)
             is_last = self.share >= 1.0
+            if not self.team.is_leader:
+                continue
             report = self.validate() if is_last or self._is_due(self.config.validate_every) else None
             state = TrainingProgress(
                 step=self.step,
@@ -130,7 +148,8 @@ class _Run:
             progress(state)
             if self._is_due(self.config.save_every):
                 self.save()
-        self.save()
+        if self.team.is_leader:
+            self.save()
 
     def _is_due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
@@ -138,7 +157,8 @@ class _Run:
     def _batches(self) -> DataLoader[Batch]:
         self.dataset.preload(self.config.cache_bytes)
         examples = ExampleDataset(self.dataset, self.weights, self.config.seed)
-        sampler = StepSampler(self.step, self.config.batch_size, self.config.seed, self._phase_of_step)
+        slots = self.team.slots(self.config.batch_size)
+        sampler = StepSampler(self.step, slots, self.config.seed, self._phase_of_step)
         return create_loader(examples, sampler, self.config.loader_workers)
 
     def _phase_of_step(self, step: int) -> Phase:
@@ -149,23 +169,28 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * rate
         images = batch.images.to(self.device).permute(0, 3, 1, 2).float()  # (B, 3, H, W), channels_last
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            output = self.network(images)
+        with self._autocast():
+            output = self.trained(images)
         parts = self.loss(
             output.logits, output.boxes, output.points, output.strides, batch.truth.to(self.device)
         )
         total = parts.total
         if self.teacher is not None:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            with self._autocast():
                 shown = self.teacher.levels(images)
             total = total + self.config.teacher_weight * correlation_loss(output.levels, shown)
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
         if torch.isfinite(norm):  # a rare overflow costs one step, not the run
-            self.optimizer.step()
+            self.scaler.step(self.optimizer)
             self.average.update(self.network)
+        self.scaler.update()
         return parts, rate
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not torch.float32)
 
     def validate(self) -> EvaluationReport | None:
         """Score the averaged weights; None without validation pictures."""
@@ -175,7 +200,12 @@ class _Run:
         detector = OneStageDetector(
             self.average.network, self._entry(), Execution(self.device, precision), VALIDATION_THRESHOLD
         )
-        return evaluate_dataset(detector, self.validation, limit=self.config.validation_limit)
+        return evaluate_dataset(
+            detector,
+            self.validation,
+            limit=self.config.validation_limit,
+            score_threshold=self.config.score_threshold,
+        )
 
     def export(self, path: Path) -> None:
         """Write the averaged weights with their description."""
@@ -227,6 +257,7 @@ class _Run:
             "average": self.average.network.state_dict(),
             "average_updates": self.average.updates,
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),  # empty unless gradients are scaled
         }
         path = self.config.work_dir / CHECKPOINT
         partial = path.with_suffix(".partial")
@@ -249,6 +280,8 @@ class _Run:
                 f"{path}: expected the checkpoint of a run with {self.network.architecture}, "
                 "got one that does not fit; remove it or choose another work folder"
             ) from error
+        if state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
         for group, own in zip(self.optimizer.param_groups, peaks, strict=True):
             group.update(own)  # rates come from the configuration, which may have changed since
         self.average.updates = state["average_updates"]

@@ -21,7 +21,7 @@ def shapes(tmp_path: Path) -> DetectionDataset:
 
 def batches_from(shapes: DetectionDataset, first_step: int, count: int, workers: int = 0) -> list[Batch]:
     examples = ExampleDataset(shapes, sampling_weights(shapes, {}), seed=5)
-    sampler = StepSampler(first_step, 3, 5, lambda step: PHASE)
+    sampler = StepSampler(first_step, range(3), 5, lambda step: PHASE)
     return list(islice(create_loader(examples, sampler, workers), count))
 
 
