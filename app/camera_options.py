@@ -81,9 +81,21 @@ class CameraOptions:
             help="Polygon to leave out, x and y from 0 to 1; repeat for more.",
         ),
     ] = None
+    area: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--area",
+            metavar="X,Y,X,Y,...",
+            help="Polygon to look at alone, x and y from 0 to 1; repeat for more (default: everywhere).",
+        ),
+    ] = None
     class_name: Annotated[
         list[str] | None,
         typer.Option("--class", help="Store only these classes; repeat it, or part names by commas."),
+    ] = None
+    min_score: Annotated[
+        float | None,
+        typer.Option("--min-score", help="Store detections from this score on (default: the model's own)."),
     ] = None
     evidence: Annotated[
         list[str] | None,
@@ -113,6 +125,8 @@ class CameraOptions:
             "hwaccel": self.hwaccel,
             "loop": self.loop,
             "masks": tuple(parse_polygon(mask) for mask in self.mask) if self.mask else None,
+            "areas": tuple(parse_polygon(area, "--area") for area in self.area) if self.area else None,
+            "min_score": self.min_score,
             "classes": split_names(self.class_name) or None,
             "evidence": tuple(parse_rule(rule) for rule in self.evidence) if self.evidence else None,
             "enabled": self.enabled,
@@ -120,10 +134,10 @@ class CameraOptions:
         return {name: value for name, value in given.items() if value is not None}
 
 
-def parse_polygon(text: str) -> tuple[tuple[float, float], ...]:
+def parse_polygon(text: str, option: str = "--mask") -> tuple[tuple[float, float], ...]:
     """Points x,y,x,y,... in [0, 1], at least three. Raises SettingsError."""
     expected = (
-        f"--mask: expected x,y,x,y,x,y,... with values from 0 to 1 and at least three points; got {text!r}"
+        f"{option}: expected x,y,x,y,x,y,... with values from 0 to 1 and at least three points; got {text!r}"
     )
     try:
         numbers = [float(part) for part in text.split(",")]

@@ -12,7 +12,7 @@ from core.errors import SettingsError
 from core.types import Camera
 from core.urls import redact_url
 from ingest.sources import is_recorded
-from storage.cameras import add_camera, remove_camera, update_camera
+from storage.cameras import change_cameras, require_no_password
 from storage.database import Database
 
 _FIELDS = tuple(field.name for field in fields(Camera))
@@ -27,6 +27,8 @@ class CameraPlan:
     update: tuple[tuple[Camera, Camera], ...]
     """Pairs of the stored camera and the wanted one."""
     remove: tuple[Camera, ...]
+    unchanged: tuple[Camera, ...]
+    """In the file as they are in the database."""
     unlisted: tuple[Camera, ...]
     """In the database, not in the file, and kept."""
 
@@ -71,7 +73,9 @@ def _read_camera(path: Path, position: int, entry: Any) -> Camera:
     if missing:
         raise SettingsError(f"{where}: expected {missing[0]}, got none")
     try:
-        return make_camera(entry, path.parent)
+        camera = make_camera(entry, path.parent)
+        require_no_password(camera)
+        return camera
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
 
@@ -110,6 +114,7 @@ def plan_changes(stored: Sequence[Camera], wanted: Sequence[Camera], *, prune: b
             if camera.name in by_name and by_name[camera.name] != camera
         ),
         remove=extra if prune else (),
+        unchanged=tuple(camera for camera in wanted if by_name.get(camera.name) == camera),
         unlisted=() if prune else extra,
     )
 
@@ -118,20 +123,48 @@ def describe_changes(plan: CameraPlan) -> list[str]:
     """One line per camera that changes: `+` added, `~` updated with its fields, `-` removed."""
     lines = [f"+ {camera.name}  {_shown('url', camera)}" for camera in plan.add]
     for old, new in plan.update:
-        changed = [name for name in _FIELDS if getattr(old, name) != getattr(new, name)]
-        differences = ", ".join(f"{name}: {_shown(name, old)} -> {_shown(name, new)}" for name in changed)
-        lines.append(f"~ {new.name}  {differences}")
+        changes = ((name, _shown(name, old), _shown(name, new)) for name in _changed(old, new))
+        lines.append(f"~ {new.name}  " + ", ".join(f"{name}: {old} -> {new}" for name, old, new in changes))
     return lines + [f"- {camera.name}  {_shown('url', camera)}" for camera in plan.remove]
 
 
+def describe_plan(plan: CameraPlan) -> list[str]:
+    """The changes, and a line `=` for each camera that stays as it is."""
+    return describe_changes(plan) + [f"= {camera.name}" for camera in plan.unchanged]
+
+
+def plan_json(plan: CameraPlan, *, applied: bool) -> dict[str, Any]:
+    """The plan for machines; values as people see them, without passwords."""
+    return {
+        "added": [camera.name for camera in plan.add],
+        "changed": [
+            {
+                "name": new.name,
+                "fields": {
+                    name: {"from": _shown(name, old), "to": _shown(name, new)} for name in _changed(old, new)
+                },
+            }
+            for old, new in plan.update
+        ],
+        "removed": [camera.name for camera in plan.remove],
+        "unchanged": [camera.name for camera in plan.unchanged],
+        "kept": [camera.name for camera in plan.unlisted],
+        "applied": applied,
+    }
+
+
 def apply_plan(database: Database, plan: CameraPlan) -> None:
-    """Does what the plan says."""
-    for camera in plan.add:
-        add_camera(database, camera)
-    for _, camera in plan.update:
-        update_camera(database, camera)
-    for camera in plan.remove:
-        remove_camera(database, camera.name)
+    """Does all that the plan says, or nothing."""
+    change_cameras(
+        database,
+        add=plan.add,
+        update=[new for _, new in plan.update],
+        remove=[camera.name for camera in plan.remove],
+    )
+
+
+def _changed(old: Camera, new: Camera) -> list[str]:
+    return [name for name in _FIELDS if getattr(old, name) != getattr(new, name)]
 
 
 def _shown(name: str, camera: Camera) -> str:

@@ -5,7 +5,7 @@ All boxes are in pixels of the *source* frame, origin top-left; all times are aw
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -104,6 +104,8 @@ class QueuedFrame:
     """True for files, which keep their own timeline: no latency can be told from it."""
     classes: tuple[str, ...] = ()
     """Class names that the camera wants stored; empty: all."""
+    min_score: float | None = None
+    """Least score that the camera wants stored; None: whatever the detector reports."""
     evidence: tuple[EvidenceRule, ...] = ()
     """Pictures that the camera keeps; empty: none."""
 
@@ -166,6 +168,15 @@ class FrameResult:
     recorded: bool = False
 
 
+def _require_polygons(where: str, polygons: Sequence[Sequence[tuple[float, float]]]) -> None:
+    for polygon in polygons:
+        if len(polygon) < 3:
+            raise SettingsError(f"{where}: expected at least three points (x, y), got {len(polygon)}")
+        outside = next((point for point in polygon if not all(0 <= number <= 1 for number in point)), None)
+        if outside is not None:
+            raise SettingsError(f"{where}: expected x and y from 0 to 1, got {tuple(outside)}")
+
+
 @dataclass(frozen=True, slots=True)
 class Camera:
     """A camera as users configure it; the database keeps it."""
@@ -196,8 +207,12 @@ class Camera:
     """Play a recording again and again at its own speed, as a live camera."""
     masks: tuple[tuple[tuple[float, float], ...], ...] = ()
     """Polygons of relative (x, y) in [0, 1] that detection leaves out."""
+    areas: tuple[tuple[tuple[float, float], ...], ...] = ()
+    """Polygons of relative (x, y) in [0, 1] outside of which detection sees nothing; empty: everywhere."""
     classes: tuple[str, ...] = ()
     """Class names to store; empty stores all."""
+    min_score: float | None = None
+    """Least score of a stored detection; None: whatever the detector reports."""
     evidence: tuple[EvidenceRule, ...] = ()
     """Pictures to keep: for each class the first rule about it holds; empty keeps none."""
     enabled: bool = True
@@ -215,6 +230,10 @@ class Camera:
             raise SettingsError(f"camera {self.name}: expected max_side from 32 to 8192, got {self.max_side}")
         if self.max_age_s is not None and self.max_age_s <= 0:
             raise SettingsError(f"camera {self.name}: expected max_age_s above 0, got {self.max_age_s}")
+        if self.min_score is not None and not 0 <= self.min_score <= 1:
+            raise SettingsError(f"camera {self.name}: expected min_score from 0 to 1, got {self.min_score}")
+        for field_name, polygons in (("masks", self.masks), ("areas", self.areas)):
+            _require_polygons(f"camera {self.name}: {field_name}", polygons)
         if self.motion_floor_s <= 0:
             raise SettingsError(
                 f"camera {self.name}: expected motion_floor_s above 0, got {self.motion_floor_s}"

@@ -34,17 +34,38 @@ def shrink(image: NDArray[np.uint8], max_side: int | None) -> NDArray[np.uint8]:
 class Mask:
     """Paints what detection shall leave out black, so that it is never even sent.
 
-    Polygons are relative (x, y) in [0, 1].
+    Polygons are relative (x, y) in [0, 1]. What lies in a polygon of `left_out` goes, and where there are
+    `areas`, so does what lies in none of them.
     """
 
-    def __init__(self, polygons: Sequence[Sequence[tuple[float, float]]]) -> None:
-        self._polygons = [np.asarray(polygon, np.float64) for polygon in polygons]  # (P, 2) each
+    def __init__(
+        self,
+        left_out: Sequence[Sequence[tuple[float, float]]],
+        areas: Sequence[Sequence[tuple[float, float]]] = (),
+    ) -> None:
+        self._left_out = [np.asarray(polygon, np.float64) for polygon in left_out]  # (P, 2) each
+        self._areas = [np.asarray(polygon, np.float64) for polygon in areas]
+        self._hidden: NDArray[np.uint8] | None = None
+        self._black = np.zeros((0, 0, 3), np.uint8)
 
     def paint(self, image: NDArray[np.uint8]) -> None:
-        """Fills the polygons in the image (H, W, 3), in place."""
-        if self._polygons:
-            size = np.array((image.shape[1], image.shape[0]))
-            cv2.fillPoly(image, [np.rint(polygon * size).astype(np.int32) for polygon in self._polygons], 0)
+        """Blackens the image (H, W, 3), in place."""
+        if not self._left_out and not self._areas:
+            return
+        if self._hidden is None or self._hidden.shape != image.shape[:2]:
+            self._hidden, self._black = self._draw(image.shape[0], image.shape[1]), np.zeros_like(image)
+        cv2.copyTo(self._black, self._hidden, image)
+
+    def _draw(self, height: int, width: int) -> NDArray[np.uint8]:
+        """(H, W): 255 where nothing shall be seen."""
+        size = np.array((width, height))
+        hidden = np.full((height, width), 255 if self._areas else 0, np.uint8)
+        for polygons, value in ((self._areas, 0), (self._left_out, 255)):
+            if polygons:
+                cv2.fillPoly(
+                    hidden, [np.rint(polygon * size).astype(np.int32) for polygon in polygons], value
+                )
+        return hidden
 
 
 def encode_frame(
@@ -53,6 +74,7 @@ def encode_frame(
     *,
     recorded: bool,
     classes: tuple[str, ...] = (),
+    min_score: float | None = None,
     evidence: tuple[EvidenceRule, ...] = (),
 ) -> QueuedFrame:
     """The frame as a JPEG for the queue; costs 0.6 ms for 640x480."""
@@ -70,5 +92,6 @@ def encode_frame(
         scale=max(width, height) / max(frame.source_size),
         recorded=recorded,
         classes=classes,
+        min_score=min_score,
         evidence=evidence,
     )

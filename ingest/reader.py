@@ -104,10 +104,13 @@ class CameraReader:
             open_timeout_s=options.open_timeout_s,
             stall_timeout_s=options.stall_timeout_s,
             max_side=camera.max_side,
+            fps=camera.fps,
+            keyframes_only=camera.keyframes_only,
+            transport=camera.transport,
         )
         self._backoff = Backoff(options.reconnect_min_s, options.reconnect_max_s)
         self._sampler = Sampler(camera.fps)
-        self._mask = Mask(camera.masks)
+        self._mask = Mask(camera.masks, camera.areas)
         self._gate = MotionGate() if camera.motion else None
         self._index = 0
         self._last_captured_at: datetime | None = None
@@ -178,6 +181,10 @@ class CameraReader:
             self._heart.beat(silence_s)
 
     def _take(self, source_frame: SourceFrame, *, recorded: bool) -> None:
+        if source_frame.is_left_out:
+            self._index += 1
+            self.outbox.count(DropReason.SAMPLED_OUT)
+            return
         index, captured_at = self._next_identity(source_frame.captured_at)
         if not self._sampler.takes(captured_at):
             self.outbox.count(DropReason.SAMPLED_OUT)
@@ -199,6 +206,7 @@ class CameraReader:
                 self._options.jpeg_quality,
                 recorded=recorded,
                 classes=self._camera.classes,
+                min_score=self._camera.min_score,
                 evidence=self._camera.evidence,
             )
         )

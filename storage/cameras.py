@@ -4,6 +4,7 @@ A row of `cameras` without url belongs to no configured camera: it gives a name 
 removed, or that only a worker ever mentioned.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -43,12 +44,21 @@ def get_camera(database: Database, name: str) -> Camera:
     return _camera(dict(row))
 
 
+def require_no_password(camera: Camera) -> None:
+    """Raises SettingsError for a literal password in the camera's url, which would be kept in the clear."""
+    if has_literal_password(camera.url):
+        raise SettingsError(
+            f"camera {camera.name}: expected the password by reference, as in rtsp://user:${{CAM_PASSWORD}}@host"
+            f" with CAM_PASSWORD in the environment of `framewatch ingest`, got {redact_url(camera.url)}"
+        )
+
+
 def add_camera(database: Database, camera: Camera) -> int:
     """Stores a new camera and returns its id; takes over the history of an earlier camera of that name.
 
     Raises SettingsError when the name is taken, or when the url holds a literal password.
     """
-    _refuse_password(camera)
+    require_no_password(camera)
     with database.writing() as connection:
         camera_id, added = _add_unless_configured(connection, camera)
     if not added:
@@ -63,7 +73,7 @@ def ensure_camera(database: Database, camera: Camera) -> int:
 
     Raises SettingsError for a literal password in the url; pass `redact_url(url)` if none will open it again.
     """
-    _refuse_password(camera)
+    require_no_password(camera)
     with database.writing() as connection:
         return _add_unless_configured(connection, camera)[0]
 
@@ -73,26 +83,52 @@ def update_camera(database: Database, camera: Camera) -> None:
 
     Raises CameraNotFoundError, and SettingsError for a literal password in the url.
     """
-    _refuse_password(camera)
-    of_name = (cameras.c.name == camera.name, cameras.c.url.is_not(None))
+    require_no_password(camera)
     with database.writing() as connection:
-        changed = connection.execute(update(cameras).where(*of_name).values(_values(camera))).rowcount
+        changed = _update(connection, camera)
     if not changed:
         raise _unknown(database, camera.name)
 
 
 def remove_camera(database: Database, name: str) -> None:
     """Forgets a camera; its history stays and keeps its name. Raises CameraNotFoundError."""
-    of_name = (cameras.c.name == name, cameras.c.url.is_not(None))
     with database.writing() as connection:
-        try:
-            with connection.begin_nested():
-                removed = connection.execute(delete(cameras).where(*of_name)).rowcount
-        except IntegrityError:  # frames or ledger rows refer to it
-            history_only: dict[str, Any] = {"url": None, "settings": {}, "enabled": False}
-            removed = connection.execute(update(cameras).where(*of_name).values(history_only)).rowcount
+        removed = _remove(connection, name)
     if not removed:
         raise _unknown(database, name)
+
+
+def change_cameras(
+    database: Database, add: Sequence[Camera] = (), update: Sequence[Camera] = (), remove: Sequence[str] = ()
+) -> None:
+    """All of these changes or none, so that whoever follows the cameras never sees half of them.
+
+    A camera to add that is there by now is updated, one to update that is gone is added, and one to remove
+    that is gone stays so. Raises SettingsError for a literal password in a url.
+    """
+    for camera in (*add, *update):
+        require_no_password(camera)
+    with database.writing() as connection:
+        for camera in (*add, *update):
+            if not _update(connection, camera):
+                _add_unless_configured(connection, camera)
+        for name in remove:
+            _remove(connection, name)
+
+
+def _update(connection: Connection, camera: Camera) -> bool:
+    of_name = (cameras.c.name == camera.name, cameras.c.url.is_not(None))
+    return bool(connection.execute(update(cameras).where(*of_name).values(_values(camera))).rowcount)
+
+
+def _remove(connection: Connection, name: str) -> bool:
+    of_name = (cameras.c.name == name, cameras.c.url.is_not(None))
+    try:
+        with connection.begin_nested():
+            return bool(connection.execute(delete(cameras).where(*of_name)).rowcount)
+    except IntegrityError:  # rows of its history refer to it
+        history_only: dict[str, Any] = {"url": None, "settings": {}, "enabled": False}
+        return bool(connection.execute(update(cameras).where(*of_name).values(history_only)).rowcount)
 
 
 def _add_unless_configured(connection: Connection, camera: Camera) -> tuple[int, bool]:
@@ -106,14 +142,6 @@ def _add_unless_configured(connection: Connection, camera: Camera) -> tuple[int,
     revived = connection.execute(update(cameras).where(*history_only).values(values)).rowcount
     known = connection.scalars(select(cameras.c.id).where(cameras.c.name == camera.name)).one()
     return int(known), bool(revived)
-
-
-def _refuse_password(camera: Camera) -> None:
-    if has_literal_password(camera.url):
-        raise SettingsError(
-            f"camera {camera.name}: expected the password by reference, as in rtsp://user:${{CAM_PASSWORD}}@host"
-            f" with CAM_PASSWORD in the environment of `framewatch ingest`, got {redact_url(camera.url)}"
-        )
 
 
 def _unknown(database: Database, name: str) -> CameraNotFoundError:
@@ -140,7 +168,8 @@ def _camera(row: dict[str, Any]) -> Camera:
         policy=Policy(camera.policy),
         transport=Transport(camera.transport),
         classes=tuple(camera.classes),
-        masks=tuple(tuple((x, y) for x, y in mask) for mask in camera.masks),
+        masks=_polygons(camera.masks),
+        areas=_polygons(camera.areas),
         evidence=tuple(_rule(rule) for rule in settings.get("evidence", ())),
     )
 
@@ -148,3 +177,8 @@ def _camera(row: dict[str, Any]) -> Camera:
 def _rule(given: dict[str, Any]) -> EvidenceRule:
     rule = EvidenceRule(**{name: given[name] for name in _RULE_FIELDS if name in given})
     return replace(rule, classes=tuple(rule.classes), what=EvidenceKind(rule.what))
+
+
+def _polygons(lists: Sequence[Sequence[Sequence[float]]]) -> tuple[tuple[tuple[float, float], ...], ...]:
+    """Lists, as JSON has them, as tuples."""
+    return tuple(tuple((x, y) for x, y in polygon) for polygon in lists)

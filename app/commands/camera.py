@@ -18,6 +18,7 @@ from core.types import Camera
 
 group = typer.Typer(no_args_is_help=True, help="Add, list, change, remove and check cameras.")
 
+NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of cameras.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the camera.")]
 
 
@@ -59,8 +60,8 @@ def update(
         typer.Option(
             "--unset",
             metavar="FIELD",
-            help="Back to the default: model, fps, max_age_s, keyframes_only, hwaccel, masks, classes or "
-            "evidence.",
+            help="Back to the default: model, fps, max_age_s, keyframes_only, hwaccel, masks, areas, "
+            "classes, min_score or evidence.",
         ),
     ] = None,
 ) -> None:
@@ -88,6 +89,37 @@ def update(
         camera = make_camera(stored | fields)
         update_camera(database, camera)
     print_hint(f"updated {name}")
+
+
+@group.command()
+@with_settings("database_url")
+def enable(settings: Settings, names: NamesArgument) -> None:
+    """Watches cameras again that were disabled.
+
+    framewatch camera enable gate yard
+    """
+    _switch(settings, names, enabled=True)
+
+
+@group.command()
+@with_settings("database_url")
+def disable(settings: Settings, names: NamesArgument) -> None:
+    """Stops watching cameras until they are enabled again; the others go on undisturbed.
+
+    framewatch camera disable gate
+    """
+    _switch(settings, names, enabled=False)
+
+
+def _switch(settings: Settings, names: Sequence[str], *, enabled: bool) -> None:
+    """All cameras or, when one is unknown, none."""
+    from app.database_access import opened_database
+    from storage.cameras import change_cameras, get_camera
+
+    with opened_database(settings) as database:
+        cameras = [replace(get_camera(database, name), enabled=enabled) for name in names]
+        change_cameras(database, update=cameras)
+    print_hint(f"{'enabled' if enabled else 'disabled'} {', '.join(names)}")
 
 
 @group.command(name="list")
@@ -193,20 +225,32 @@ def apply(
         bool, typer.Option("--prune", help="Also remove cameras that the file does not list.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The plan as one JSON object; acts only with --yes.")
+    ] = False,
 ) -> None:
     """Makes the database agree with a file; shows the plan and asks before it acts.
 
+    The plan has a line per camera: + added, ~ changed and how, - removed, = as it is. All of it is done, or
+    nothing; cameras that do not change go on undisturbed.
+
     framewatch camera apply cameras.yml
     framewatch camera apply cameras.yml --prune --yes
+    framewatch camera apply cameras.yml --json | jq .changed
     """
-    from app.cameras_file import apply_plan, describe_changes, plan_changes, read_cameras
+    from app.cameras_file import apply_plan, describe_plan, plan_changes, plan_json, read_cameras
     from app.database_access import opened_database
     from storage.cameras import list_cameras
 
     wanted = read_cameras(file)
     with opened_database(settings, create=True) as database:
         plan = plan_changes(list_cameras(database), wanted, prune=prune)
-        for line in describe_changes(plan):
+        if as_json:
+            if yes:
+                apply_plan(database, plan)
+            print(json.dumps(plan_json(plan, applied=yes), indent=2))
+            return
+        for line in describe_plan(plan):
             print(line)
         if plan.unlisted:
             names = ", ".join(camera.name for camera in plan.unlisted)
@@ -237,7 +281,9 @@ _DEFAULTS: dict[str, Any] = {
     "keyframes_only": None,
     "hwaccel": None,
     "masks": (),
+    "areas": (),
     "classes": (),
+    "min_score": None,
     "evidence": (),
 }
 

@@ -15,7 +15,7 @@ from ingest.references import resolve_references
 from ingest.sources.files import VideoFile
 from ingest.sources.images import SUFFIXES, PictureFile, PictureFolder
 from ingest.sources.mjpeg import MjpegStream
-from ingest.sources.rtsp import RtspStream
+from ingest.sources.rtsp import open_rtsp
 from ingest.sources.source import FrameSource, SourceOptions
 from ingest.sources.usb import UsbCamera
 
@@ -52,7 +52,7 @@ def _open_path(url: str, options: SourceOptions) -> FrameSource:
 
 KINDS = (
     SourceKind(("file",), "street.mp4, pictures/ or file:///videos/street.mp4", _open_path, recorded=True),
-    SourceKind(("rtsp", "rtsps"), "rtsp://USER:PASSWORD@HOST/PATH", RtspStream),
+    SourceKind(("rtsp", "rtsps"), "rtsp://USER:PASSWORD@HOST/PATH", open_rtsp),
     SourceKind(("http", "https"), "http://USER:PASSWORD@HOST/PATH (MJPEG)", MjpegStream),
     SourceKind(("usb",), "usb://0 or /dev/video0", UsbCamera),
 )

@@ -1,124 +1,29 @@
-"""RTSP cameras over TCP (RFC 2326), with PyAV."""
+"""RTSP cameras (RFC 2326) over TCP or UDP."""
 
 import re
-import time
-from collections.abc import Iterator
-from functools import partial
 
-import av
-from av.container import InputContainer
-from av.packet import Packet
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
-
-from core.errors import SourceError, SourceLostError, SourceRefusedError
-from core.types import from_microseconds
-from ingest.sources.decoding import PictureMaker, open_container, stream_format, undecodable
-from ingest.sources.source import FrameSource, SourceFormat, SourceFrame, SourceOptions
-from ingest.timestamps import LiveTimeline, to_media_microseconds
+from core.errors import SourceError
+from core.types import Transport
+from ingest.sources.source import SourceOptions
+from ingest.sources.streams import NetworkStream
 
 _HOST = re.compile(r"rtsps?://[^/]+", re.IGNORECASE)
 _DEMUXER_OPTIONS = {
-    "rtsp_transport": "tcp",
     # Sound that goes on would hide a picture that stands still, and costs bandwidth.
     "allowed_media_types": "video",
     # By default FFmpeg watches a stream of 25 fps for 1.1 s to guess its rate, which nobody needs; so: 0.3 s.
     "fpsprobesize": "0",
     "analyzeduration": "1000000",
 }
+_TRANSPORT_OPTIONS = {
+    Transport.TCP: {"rtsp_transport": "tcp"},
+    # A keyframe of 1080p comes as a burst of 200 KB, which is about all that Linux keeps by default.
+    Transport.UDP: {"rtsp_transport": "udp", "buffer_size": str(2 * 1024 * 1024)},
+}
 
 
-class RtspStream(FrameSource):
-    """A camera's video stream; one decoding thread, as every camera has a process of its own."""
-
-    recorded = False
-
-    def __init__(self, url: str, options: SourceOptions) -> None:
-        if not _HOST.match(url):
-            raise SourceError(f"expected rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH, got {options.shown_as}")
-        self._name = options.shown_as
-        self._options = options
-        self._pictures = PictureMaker(options.max_side)
-        self._container = self._open(url)
-        if not self._container.streams.video or self._container.streams.video[0].codec_context is None:
-            self._container.close()
-            raise SourceLostError(f"{self._name}: expected a video stream, got none that decodes")
-        self._stream = self._container.streams.video[0]
-        self._stream.codec_context.thread_count = 1
-        self._format = stream_format(self._stream)  # now: PyAV crashes when asked after closing
-
-    def _open(self, url: str) -> InputContainer:
-        limits_s = (self._options.open_timeout_s, self._options.stall_timeout_s)
-        asked_at = time.monotonic()
-        try:
-            return open_container(url, _DEMUXER_OPTIONS, limits_s)
-        except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError) as error:
-            raise SourceRefusedError(
-                f"{self._name}: the camera refused the user or password ({error.strerror})"
-            ) from None
-        except (av.FFmpegError, OSError, ValueError) as error:
-            # FFmpeg's error names the URL with its password, and calls a time-out "invalid data".
-            if time.monotonic() - asked_at >= self._options.open_timeout_s:
-                raise SourceLostError(
-                    f"{self._name}: no answer within {self._options.open_timeout_s:g} s"
-                ) from None
-            reason = error.strerror if isinstance(error, OSError | av.FFmpegError) else "an unusable answer"
-            raise SourceLostError(f"{self._name}: cannot connect: {reason}") from None
-
-    @property
-    def format(self) -> SourceFormat:
-        return self._format
-
-    def __iter__(self) -> Iterator[SourceFrame]:
-        timeline = LiveTimeline()
-        last_frame_at = time.monotonic()
-        for packet in self._packets():
-            arrival_us = self._options.clock.now_us()
-            damaged, frames = self._decode(packet)
-            for frame in frames:
-                media_us = to_media_microseconds(frame.pts, frame.time_base)
-                moment_us = timeline.capture_time_us(media_us, arrival_us)
-                yield SourceFrame(from_microseconds(moment_us), partial(self._pictures.make, frame))
-            if damaged:
-                moment_us = timeline.capture_time_us(None, arrival_us)
-                yield SourceFrame(from_microseconds(moment_us), undecodable)
-            if frames:
-                last_frame_at = time.monotonic()
-            elif time.monotonic() - last_frame_at > self._options.stall_timeout_s:
-                raise SourceLostError(
-                    f"{self._name}: no decodable picture for {self._options.stall_timeout_s:g} s"
-                )
-
-    def _packets(self) -> Iterator["Packet[VideoStream]"]:
-        """The packets until the stream ends or stands still, which raises SourceLostError.
-
-        PyAV's first time-out may hand out a packet that FFmpeg had kept back, and only its second one raises:
-        so the wait for each packet is measured here as well.
-        """
-        limit_s = self._options.stall_timeout_s
-        packets = self._container.demux(self._stream)
-        while True:
-            asked_at = time.monotonic()
-            try:
-                packet = next(packets)
-            except StopIteration:
-                break
-            except (av.FFmpegError, OSError) as error:
-                if time.monotonic() - asked_at < 0.9 * limit_s:
-                    raise SourceLostError(f"{self._name}: the stream broke: {error.strerror}") from None
-                raise SourceLostError(f"{self._name}: nothing came for {limit_s:g} s") from None
-            if packet.size:
-                yield packet
-            if time.monotonic() - asked_at >= limit_s:
-                raise SourceLostError(f"{self._name}: nothing came for {limit_s:g} s")
-        raise SourceLostError(f"{self._name}: the camera closed the connection")
-
-    def _decode(self, packet: "Packet[VideoStream]") -> tuple[bool, list[VideoFrame]]:
-        """(whether the packet is damaged, the frames that it completed)."""
-        try:
-            return False, self._stream.decode(packet)
-        except av.FFmpegError:
-            return True, []
-
-    def close(self) -> None:
-        self._container.close()
+def open_rtsp(url: str, options: SourceOptions) -> NetworkStream:
+    """Connects to a camera. Raises SourceError for a URL without a host, SourceLostError for the rest."""
+    if not _HOST.match(url):
+        raise SourceError(f"expected rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH, got {options.shown_as}")
+    return NetworkStream(url, options, _DEMUXER_OPTIONS | _TRANSPORT_OPTIONS[options.transport])

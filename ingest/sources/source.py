@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.types import Size
+from core.errors import CorruptFrameError
+from core.types import Size, Transport
 from ingest.timestamps import SteadyClock
 
 
@@ -25,6 +26,12 @@ class SourceOptions:
     """Silence after which a live source counts as lost."""
     max_side: int | None = None
     """Longer side of the pictures in pixels; None keeps the source's size."""
+    fps: float | None = None
+    """How many pictures per second the reader wants; None: every one."""
+    keyframes_only: bool | None = None
+    """Decode keyframes alone; None: when they come at least as often as `fps` asks for."""
+    transport: Transport = Transport.TCP
+    """Of RTSP."""
     shown_as: str = "source"
     """What messages call it: the URL without its secrets."""
     clock: SteadyClock = field(default_factory=SteadyClock)
@@ -46,7 +53,16 @@ class SourceFrame:
 
     def __init__(self, captured_at: datetime, make_picture: Callable[[], Picture]) -> None:
         self.captured_at = captured_at
+        self.is_left_out = False
+        """Whether its source left it out undecoded, as more come than are wanted: it has no picture."""
         self._make_picture = make_picture
+
+    @classmethod
+    def left_out(cls, captured_at: datetime) -> "SourceFrame":
+        """A frame that came and was not decoded."""
+        frame = cls(captured_at, _not_decoded)
+        frame.is_left_out = True
+        return frame
 
     @cached_property
     def _picture(self) -> Picture:
@@ -61,6 +77,10 @@ class SourceFrame:
     def source_size(self) -> Size:
         """Width and height of the source's picture in pixels. Raises CorruptFrameError."""
         return self._picture.source_size
+
+
+def _not_decoded() -> NoReturn:
+    raise CorruptFrameError("expected a decoded frame, got one that was left out")
 
 
 @dataclass(frozen=True, slots=True)

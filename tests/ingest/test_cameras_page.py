@@ -11,7 +11,7 @@ from core.types import Camera, DropReason
 from ingest.sources import KINDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cameras.md").read_text()
-KEPT_ELSEWHERE = {"name", "url", "model", "classes", "evidence", "enabled"}
+KEPT_ELSEWHERE = {"name", "url", "model", "classes", "min_score", "evidence", "enabled"}
 
 
 @pytest.mark.parametrize("scheme", [scheme for kind in KINDS for scheme in kind.schemes])

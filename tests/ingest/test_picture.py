@@ -55,3 +55,16 @@ def test_masks_are_painted_black_and_nothing_else() -> None:
     Mask([((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))]).paint(image)
     assert not image[:, :100].any()
     assert (image[:, 102:] == 255).all()
+
+
+def test_outside_of_the_areas_all_is_black_and_masks_take_from_them() -> None:
+    left, right_half_of_left = (
+        ((0, 0), (0.5, 0), (0.5, 1), (0, 1)),
+        ((0.25, 0), (0.5, 0), (0.5, 1), (0.25, 1)),
+    )
+    mask = Mask([right_half_of_left], [left])
+    for height, width in ((100, 200), (50, 80)):  # a camera may change its size
+        image = np.full((height, width, 3), 255, np.uint8)
+        mask.paint(image)
+        assert (image[:, : width // 4 - 2] == 255).all()
+        assert not image[:, width // 4 :].any()

@@ -124,6 +124,80 @@ def test_a_file_is_applied_after_its_plan_was_shown(cli: Cli, folder: Path) -> N
     done = cli("camera", "apply", "cameras.yml", "--yes")
     assert (done.code, done.out) == (0, "+ gate  usb://0\n")
     assert names() == ["gate", "old"]
-    assert cli("camera", "apply", "cameras.yml", "--prune", "--yes").out == "- old  usb://1\n"
+    assert cli("camera", "apply", "cameras.yml", "--prune", "--yes").out == "- old  usb://1\n= gate\n"
     assert names() == ["gate"]
     assert "nothing to change" in cli("camera", "apply", "cameras.yml").err
+
+
+def test_a_plan_for_machines_acts_only_when_told_to(cli: Cli, folder: Path) -> None:
+    for name, url in (("old", "usb://1"), ("gate", "usb://0"), ("same", "usb://3")):
+        assert cli("camera", "add", name, url).code == 0
+    (folder / "cameras.yml").write_text(
+        "cameras:\n  - {name: gate, url: 'usb://0', fps: 5, areas: [[[0, 0], [1, 0], [1, 0.5]]]}\n"
+        "  - {name: same, url: 'usb://3'}\n  - {name: new, url: 'usb://4'}\n"
+    )
+    plan = {
+        "added": ["new"],
+        "changed": [
+            {
+                "name": "gate",
+                "fields": {
+                    "fps": {"from": "none", "to": "5.0"},
+                    "areas": {"from": "none", "to": "((0.0, 0.0), (1.0, 0.0), (1.0, 0.5))"},
+                },
+            }
+        ],
+        "removed": ["old"],
+        "unchanged": ["same"],
+        "kept": [],
+        "applied": False,
+    }
+    done = cli("camera", "apply", "cameras.yml", "--prune", "--json")
+    assert (done.code, json.loads(done.out)) == (0, plan)
+    assert names() == ["gate", "old", "same"]
+    done = cli("camera", "apply", "cameras.yml", "--prune", "--json", "--yes")
+    assert json.loads(done.out) == plan | {"applied": True}
+    assert names() == ["gate", "new", "same"]
+
+
+def test_a_file_with_one_bad_camera_changes_none(cli: Cli, folder: Path) -> None:
+    (folder / "cameras.yml").write_text(
+        "cameras:\n  - {name: good, url: 'usb://0'}\n  - {name: bad, url: 'rtsp://u:hunter2@192.0.2.1/'}\n"
+    )
+    done = cli("camera", "apply", "cameras.yml", "--yes")
+    assert done.code == 2
+    assert "cameras.yml: camera bad: expected the password by reference" in done.error
+    assert "hunter2" not in done.err
+    assert cli("camera", "list", "--json").code == 2  # there is no database yet
+
+
+def test_cameras_are_disabled_and_enabled_all_or_none(cli: Cli) -> None:
+    for name in ("a", "b", "c"):
+        assert cli("camera", "add", name, "usb://0", "--min-score", "0.4", "--area", "0,0,1,0,1,1").code == 0
+    assert cli("camera", "disable", "a", "nope").code == 2
+    assert cli("camera", "disable", "a", "b").code == 0
+
+    def enabled() -> list[bool]:
+        return [camera["enabled"] for camera in json.loads(cli("camera", "list", "--json").out)]
+
+    assert enabled() == [False, False, True]
+    assert cli("camera", "enable", "b").code == 0
+    assert enabled() == [False, True, True]
+    kept = json.loads(cli("camera", "list", "--json").out)[1]
+    assert (kept["min_score"], kept["areas"]) == (0.4, [[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]])
+    assert cli("camera", "update", "b", "--unset", "min_score", "--unset", "areas").code == 0
+    kept = json.loads(cli("camera", "list", "--json").out)[1]
+    assert (kept["min_score"], kept["areas"]) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--area", "0,0,1"], "--area: expected x,y"),
+        (["--min-score", "1.5"], "expected min_score from 0 to 1, got 1.5"),
+    ],
+)
+def test_wrong_areas_and_scores_are_one_line(cli: Cli, arguments: list[str], message: str) -> None:
+    done = cli("camera", "add", "gate", "usb://0", *arguments)
+    assert done.code == 2
+    assert message in done.error
