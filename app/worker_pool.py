@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core.child_processes import ending_with_parent
 from core.errors import FramewatchError, UsageError
-from core.settings import Settings, child_environment
+from core.settings import PREFIX, Settings, child_environment
 
 MOST_RESTARTS = 3
 """Of one worker; what kills it so often will do so again."""
@@ -129,6 +129,7 @@ class WorkerPool:
     def _environment(self) -> dict[str, str]:
         """The settings, and a share of the processors: workers that all use all of them spin."""
         environment = child_environment(self._settings)
+        environment.pop(f"{PREFIX}METRICS_PORT", None)  # only one of them could have it
         share = max(1, (os.cpu_count() or 1) // len(self._workers))
         if len(self._workers) > 1:
             environment.setdefault("OMP_NUM_THREADS", str(share))

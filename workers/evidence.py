@@ -7,10 +7,12 @@ and missed; the next better detection of the interval brings another.
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from queue import Full, Queue
 from typing import TypeAlias
 
@@ -24,6 +26,7 @@ from core.types import FrameResult, QueuedFrame, WeightsInfo
 from storage.database import Database
 from storage.evidence import Candidate, Picture, keep_if_best
 from storage.evidence_files import EvidenceFiles
+from workers import metrics
 from workers.decoding import Image, decode_frame
 from workers.storing import Done
 
@@ -40,16 +43,15 @@ _Subject: TypeAlias = tuple[str, str, int]
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class EvidenceCounts:
-    """What became of the chosen pictures of this process."""
+class Outcome(StrEnum):
+    """What became of a chosen picture."""
 
-    kept: int = 0
-    outdone: int = 0
+    KEPT = "kept"
+    OUTDONE = "outdone"
     """Another worker, or an earlier run, had one as good."""
-    missed: int = 0
+    MISSED = "missed"
     """Chosen while too many waited, or while writing was out of order."""
-    failed: int = 0
+    FAILED = "failed"
     """Could not be written, or the database was away."""
 
 
@@ -75,7 +77,7 @@ class EvidenceKeeper:
         most_waiting: int = MOST_WAITING,
         retry_s: float = RETRY_S,
     ) -> None:
-        self.counts = EvidenceCounts()
+        self.counts: Counter[Outcome] = Counter()
         self._database = database
         self._files = files
         self._retry_s = retry_s
@@ -111,9 +113,13 @@ class EvidenceKeeper:
                     raise Full
                 self._waiting.put_nowait(choice)
             except Full:
-                self.counts.missed += 1
+                self._count(Outcome.MISSED)
             else:
                 self._best[subject] = rank
+
+    def _count(self, outcome: Outcome) -> None:
+        self.counts[outcome] += 1
+        metrics.EVIDENCE.labels(outcome.value).inc()
 
     def _run(self) -> None:
         while (choice := self._waiting.get()) is not None:
@@ -133,7 +139,7 @@ class EvidenceKeeper:
             self._note_success(kept)
 
     def _note_fault(self, choice: Choice) -> None:
-        self.counts.failed += 1
+        self._count(Outcome.FAILED)
         self._broken = True
         with self._choosing:
             self._broken_until = time.monotonic() + self._retry_s
@@ -142,12 +148,9 @@ class EvidenceKeeper:
                 del self._best[subject]  # a lesser picture is welcome then
 
     def _note_success(self, kept: bool) -> None:
-        if kept:
-            self.counts.kept += 1
-        else:
-            self.counts.outdone += 1
+        self._count(Outcome.KEPT if kept else Outcome.OUTDONE)
         if self._broken and kept:
-            logger.warning("pictures are kept again; %d could not be written", self.counts.failed)
+            logger.warning("pictures are kept again; %d could not be written", self.counts[Outcome.FAILED])
             self._broken = False
 
 

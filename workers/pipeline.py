@@ -18,6 +18,7 @@ from core.errors import (
 )
 from core.queue_types import Bell, ClaimedFrame
 from core.types import Detections, DropReason, FrameResult, QueuedFrame
+from workers import metrics
 from workers.context import WorkerContext
 from workers.decoding import DecodeFrames, Image
 from workers.device import Turn
@@ -136,15 +137,25 @@ class Pipeline:
         Raises DatabaseUnavailableError, QueueUnavailableError, DeviceLostError or UsageError, each with the
         frames that have no row yet still claimed.
         """
-        whole = self._decode(claimed)
+        with metrics.timed(self._model, "decode"):
+            whole = self._decode(claimed)
+        self._count_frames("corrupt", len(claimed) - len(whole))
         if not whole:
             return
-        with turn.on_device():
+        metrics.BATCH_FRAMES.labels(self._model).observe(len(whole))
+        with turn.on_device(), metrics.timed(self._model, "infer"):
             outcomes = self._stages.inference.run([image for _, image in whole])
         done = self._results([one for one, _ in whole], outcomes)
+        self._count_frames("failed", len(whole) - len(done))
         if done:
-            self._stages.store.store(done)
+            with metrics.timed(self._model, "store"):
+                self._stages.store.store(done)
+            self._count_frames("stored", len(done))
+            metrics.DETECTIONS.labels(self._model).inc(sum(len(one.result.detections) for one in done))
             self.frames_done += len(done)
+
+    def _count_frames(self, outcome: str, count: int) -> None:
+        metrics.FRAMES.labels(self._model, outcome).inc(count)
 
     def _decode(self, claimed: Sequence[ClaimedFrame]) -> list[tuple[ClaimedFrame, Image]]:
         images = self._stages.decode([one.frame for one in claimed])
@@ -175,7 +186,7 @@ class Pipeline:
             index=frame.index,
             captured_at=frame.captured_at,
             source_size=frame.source_size,
-            detections=to_source_pixels(select_classes(detections, frame.classes), frame),
+            detections=to_source_pixels(select_wanted(detections, frame), frame),
             model=self._stages.inference.detector.name,
             enqueued_at=claimed.enqueued_at,
             claimed_at=claimed.claimed_at,
@@ -184,12 +195,14 @@ class Pipeline:
         )
 
 
-def select_classes(detections: Detections, names: Sequence[str]) -> Detections:
-    """Only objects of the named classes; of all classes without names."""
-    if not names:
-        return detections
-    wanted = [label for label, name in enumerate(detections.categories) if name in names]
-    return detections.select(np.isin(detections.labels, wanted))
+def select_wanted(detections: Detections, frame: QueuedFrame) -> Detections:
+    """Only what the frame's camera wants stored: its classes, from its least score on."""
+    if frame.classes:
+        wanted = [label for label, name in enumerate(detections.categories) if name in frame.classes]
+        detections = detections.select(np.isin(detections.labels, wanted))
+    if frame.min_score is not None:
+        detections = detections.select(detections.scores >= np.float32(frame.min_score))
+    return detections
 
 
 def to_source_pixels(detections: Detections, frame: QueuedFrame) -> Detections:

@@ -30,6 +30,7 @@ from models.device import choose_device
 from storage.database import Database, open_database
 from storage.evidence_files import EvidenceFiles
 from storage.writer import Writer
+from workers import metrics
 from workers.backoff import backoff_delays
 from workers.bell import ring
 from workers.context import WorkerContext
@@ -200,6 +201,8 @@ class WorkerService:
         detector = self._parts.load(model)
         batch_size = self._settings.batch_size
         detector.warm_up(batch_size)
+        slots = len(self._identity.consumers)
+        metrics.INFO.labels(model, self._parts.device, str(batch_size), str(slots)).set(1)
         weights = WeightsInfo(detector.name, detector.sha256, detector.categories)
         stages = Stages(
             self._parts.decode,

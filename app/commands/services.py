@@ -69,7 +69,7 @@ def worker(
 
     framewatch worker
     framewatch worker --device cuda:0 --batch-size 32 --precision fp16
-    framewatch worker --metrics-port 9101
+    framewatch worker --metrics-port 9102
     framewatch worker --models resnet50_thin_fpn,my-weights.safetensors
     """
     from app.metrics import serving_metrics

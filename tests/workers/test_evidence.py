@@ -26,7 +26,7 @@ from storage.writer import Writer
 from tests.waiting import wait_until
 from tests.worker_process import WorkerProcess, worker_environment
 from tests.workers.rig import SOURCE_SIZE, make_frame, picture, select, stored_indices, waiting_camera
-from workers.evidence import EvidenceKeeper, choose, crop, make_picture
+from workers.evidence import EvidenceKeeper, Outcome, choose, crop, make_picture
 from workers.storing import Done
 
 CATEGORIES = ("person", "car")
@@ -107,7 +107,7 @@ def test_the_best_crop_of_the_interval_is_kept(
     whole = cv2.imdecode(np.frombuffer(picture(1), np.uint8), cv2.IMREAD_COLOR)
     expected = whole[26:74, 46:94].astype(int)
     assert np.abs(shown.astype(int) - expected).mean() < 8
-    assert (keeper.counts.kept, keeper.counts.failed, keeper.counts.missed) == (2, 0, 0)
+    assert keeper.counts == {"kept": 2}
 
 
 def test_a_whole_frame_is_the_queued_jpeg_byte_for_byte(
@@ -141,7 +141,7 @@ def test_a_redelivered_frame_brings_no_second_picture(
         keeper.close()
     assert len(rows(database)) == 1
     assert on_disk(folder) == {rows(database)[0][0]}
-    assert keeper.counts.outdone == 1
+    assert keeper.counts[Outcome.OUTDONE] == 1
 
 
 def test_a_frame_whose_rows_were_refused_leaves_no_picture(
@@ -206,7 +206,7 @@ def test_a_stuck_storage_holds_nothing_up_and_keeps_to_its_bounds(
     for done in batch:
         keeper.offer(WEIGHTS, [done])
     assert time.monotonic() - started < 5
-    assert keeper.counts.missed >= 45
+    assert keeper.counts[Outcome.MISSED] >= 45
     assert keeper._waiting.qsize() <= 4
     files.free.set()
 
@@ -246,13 +246,15 @@ def test_a_full_disk_is_logged_once_and_counted_while_rows_are_stored(
         with caplog.at_level(logging.WARNING):
             for failed, done in enumerate(batch, start=1):
                 store_and_offer(keeper, database, done)
-                wait_until(lambda failed=failed: keeper.counts.failed == failed, 20, "the fault was counted")
+                wait_until(
+                    lambda failed=failed: keeper.counts[Outcome.FAILED] == failed, 20, "the fault was counted"
+                )
         assert len([line for line in caplog.messages if "no pictures are kept" in line]) == 1
         assert stored_indices(database) == [0, 10, 20]
         assert rows(database) == []
         assert on_disk(folder) == set()  # not even a part of a file
         store_and_offer(keeper, database, make_done(500, 0.8, rules))  # a small one fits
-        wait_until(lambda: keeper.counts.kept == 1, 20, "a picture is kept again")
+        wait_until(lambda: keeper.counts[Outcome.KEPT] == 1, 20, "a picture is kept again")
         assert "kept again" in caplog.text
     finally:
         make_room()
@@ -272,17 +274,17 @@ def test_after_a_fault_no_picture_is_tried_for_a_while(
     blocked.write_text("a file where the folder should be")
     keeper = make_keeper(EvidenceFiles(str(blocked)), retry_s=3600.0)
     store_and_offer(keeper, database, make_done(0, 0.5))
-    wait_until(lambda: keeper.counts.failed == 1, 10, "the fault was counted")
+    wait_until(lambda: keeper.counts[Outcome.FAILED] == 1, 10, "the fault was counted")
     store_and_offer(keeper, database, make_done(1, 0.9))
-    assert (keeper.counts.failed, keeper.counts.missed) == (1, 1)
+    assert keeper.counts == {"failed": 1, "missed": 1}
 
 
 def test_a_damaged_picture_is_no_end_of_the_thread(make_keeper: MakeKeeper, database: Database) -> None:
     keeper = make_keeper(retry_s=0.0)
     store_and_offer(keeper, database, make_done(0, 0.9, jpeg=b"not a jpeg"))
-    wait_until(lambda: keeper.counts.failed == 1, 10, "the fault was counted")
+    wait_until(lambda: keeper.counts[Outcome.FAILED] == 1, 10, "the fault was counted")
     store_and_offer(keeper, database, make_done(1, 0.8))
-    wait_until(lambda: keeper.counts.kept == 1, 10, "the next one is kept")
+    wait_until(lambda: keeper.counts[Outcome.KEPT] == 1, 10, "the next one is kept")
 
 
 def test_a_picture_shows_the_box_of_the_source_in_the_smaller_queued_picture() -> None:
@@ -308,13 +310,13 @@ def test_killed_workers_leave_rows_with_files_and_all_frames(
         "database_url": database_url,
         "model": tiny_weights,
         "device": "cpu",
-        "claim_timeout_s": 1,
+        "claim_timeout_s": 3,
         "evidence_url": folder,
     }
     environment = worker_environment(**settings)
     rules = (EvidenceRule(every_s=1.0),)
     model = str(tiny_weights)
-    count = 400
+    count = 150
 
     def publish_all() -> None:
         for index in range(count):
@@ -324,10 +326,10 @@ def test_killed_workers_leave_rows_with_files_and_all_frames(
     with WorkerProcess(environment, tmp_path / "first.log", "--pool=solo") as first:
         first.wait_ready(queue)
         publisher.start()
-        wait_until(lambda: len(rows(database)) > 2, 30, "pictures are kept")
+        wait_until(lambda: len(rows(database)) > 2, 60, "pictures are kept")
         first.kill()
     with WorkerProcess(environment, tmp_path / "second.log", "--pool=solo") as second:
-        wait_until(lambda: len(stored_indices(database)) == count, 60, "all frames are stored")
+        wait_until(lambda: len(stored_indices(database)) == count, 90, "all frames are stored", 0.2)
         publisher.join()
         second.wait_ready(queue)
         assert second.terminate() == 0

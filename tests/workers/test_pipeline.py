@@ -25,7 +25,7 @@ from tests.workers.test_inference import FaultyDetector
 from workers.context import WorkerContext
 from workers.decoding import JpegDecoder, decode_frame
 from workers.inference import Inference
-from workers.pipeline import Pipeline, Stages, select_classes, to_source_pixels
+from workers.pipeline import Pipeline, Stages, select_wanted, to_source_pixels
 from workers.storing import Patience, ResultWriter, Store
 from workers.watchdog import Watchdog
 
@@ -261,8 +261,20 @@ def test_only_the_classes_that_a_camera_wants_are_kept() -> None:
     seen = Detections(
         boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([1, 0, 2]), ("person", "car", "bus")
     )
-    assert select_classes(seen, ("bus", "car", "zebra")).labels.tolist() == [1, 2]
-    assert select_classes(seen, ()) is seen
+    wanted = replace(make_frame(0), classes=("bus", "car", "zebra"))
+    assert select_wanted(seen, wanted).labels.tolist() == [1, 2]
+    assert select_wanted(seen, make_frame(0)) is seen
+
+
+def test_only_scores_from_the_least_one_that_a_camera_wants_are_kept() -> None:
+    boxes = np.array([[0, 0, 9, 9], [1, 1, 8, 8], [2, 2, 7, 7]], np.float32)
+    seen = Detections(
+        boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([1, 0, 1]), ("person", "car", "bus")
+    )
+    assert select_wanted(seen, replace(make_frame(0), min_score=0.9)).labels.tolist() == [1]
+    assert select_wanted(seen, replace(make_frame(0), min_score=0.75)).labels.tolist() == [1, 0]
+    assert len(select_wanted(seen, replace(make_frame(0), min_score=0.75, classes=("person",)))) == 1
+    assert len(select_wanted(seen, replace(make_frame(0), min_score=0.95))) == 0
 
 
 def test_a_live_frame_keeps_the_order_of_its_times(

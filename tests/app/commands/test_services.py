@@ -2,11 +2,13 @@
 
 import json
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -40,6 +42,11 @@ def service(folder: Path, arguments: Sequence[str | Path], log: str) -> Iterator
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def stop(process: "subprocess.Popen[bytes]", number: signal.Signals) -> int:
@@ -109,7 +116,9 @@ def test_ingest_and_workers_scale_alone(cli: Cli, folder: Path, redis_url: str, 
             60,
             "frames wait without a worker",
         )
-        with service(folder, ["worker", *common, "--concurrency", "1"], "worker.log") as worker:
+        port = str(free_port())
+        words = ["worker", *common, "--concurrency", "1", "--metrics-port", port]
+        with service(folder, words, "worker.log") as worker:
             wait_until(
                 lambda: stored(status(cli, "--redis-url", redis_url), "street") == 30, 90, "they are stored"
             )
@@ -117,6 +126,14 @@ def test_ingest_and_workers_scale_alone(cli: Cli, folder: Path, redis_url: str, 
                 lambda: status(cli, "--redis-url", redis_url)["workers"], 30, "the worker reports itself"
             )
             assert [beat["slots"] for beat in beats] == [1]
+            with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                metrics = answer.read().decode()
+            done = f'framewatch_worker_frames_total{{model="{tiny_weights}",outcome="stored"}} 30.0'
+            assert done in metrics.splitlines()
+            assert redis_url not in metrics
+            second = cli("worker", *common, "--metrics-port", port)
+            assert second.code == 2
+            assert f"expected a free port of 127.0.0.1, got {port}" in second.error
             assert stop(worker, signal.SIGTERM) == 0
         assert stop(ingest, signal.SIGTERM) == 0
     assert "Traceback" not in (folder / "ingest.log").read_text() + (folder / "worker.log").read_text()
