@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from core.types import WeightsInfo
+from storage.database import Database
 from storage.statements import insert_missing
 from storage.tables import cameras, classes, models
 
@@ -46,3 +47,10 @@ def model_id(connection: Connection, weights: WeightsInfo) -> int:
         ]
         connection.execute(insert_missing(connection, classes), names)
     return int(known)
+
+
+def list_models(database: Database) -> list[WeightsInfo]:
+    """The weights that made any detection, by name. Raises DatabaseUnavailableError."""
+    query = select(models.c.name, models.c.sha256, models.c.categories).order_by(models.c.name, models.c.id)
+    with database.reading() as connection:
+        return [WeightsInfo(name, sha256, tuple(known)) for name, sha256, known in connection.execute(query)]

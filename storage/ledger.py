@@ -1,15 +1,16 @@
 """The frame ledger in SQL: what happened to every captured frame, per camera and minute."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import Column, Connection, func
+from sqlalchemy import Column, Connection, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from core.types import DropReason, LedgerMinute
 from storage.database import Database
 from storage.identities import camera_ids
 from storage.statements import insert_into
-from storage.tables import frame_ledger
+from storage.tables import cameras, frame_ledger
 
 _COUNTS = ("captured", "stored", *(reason.value for reason in DropReason))
 
@@ -35,6 +36,23 @@ def write_ledger_minutes(database: Database, minutes: Sequence[LedgerMinute]) ->
         connection.execute(
             statement.on_conflict_do_update(index_elements=["camera_id", "minute"], set_=larger), rows
         )
+
+
+def list_ledger_minutes(database: Database, since: datetime) -> list[LedgerMinute]:
+    """The minutes of all cameras from a time on, oldest first. Raises DatabaseUnavailableError."""
+    counts = [frame_ledger.c[reason.value] for reason in DropReason]
+    query = (
+        select(cameras.c.name, frame_ledger.c.minute, frame_ledger.c.captured, frame_ledger.c.stored, *counts)
+        .join(cameras, cameras.c.id == frame_ledger.c.camera_id)
+        .where(frame_ledger.c.minute >= since)
+        .order_by(frame_ledger.c.minute, cameras.c.name)
+    )
+    with database.reading() as connection:
+        rows = connection.execute(query).all()
+    return [
+        LedgerMinute(camera, minute, captured, stored, dict(zip(DropReason, dropped, strict=True)))
+        for camera, minute, captured, stored, *dropped in rows
+    ]
 
 
 def _counts(minute: LedgerMinute) -> dict[str, int]:

@@ -65,6 +65,17 @@ def partition_name(table: str, day: date) -> str:
     return f"{table}_{day.isoformat().replace('-', '')}"
 
 
+def partition_days(connection: Connection, table: str) -> set[date]:
+    """The UTC days that a table has partitions of."""
+    names = text(
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+        " WHERE i.inhparent = to_regclass(:name)"
+    )
+    found = connection.scalars(names, {"name": table})
+    endings = (name.rpartition("_")[2] for name in found)
+    return {date.fromisoformat(ending) for ending in endings if len(ending) == 8 and ending.isdecimal()}
+
+
 class Partitions:
     """Makes the daily partitions of frames and detections when first needed; threads may share it."""
 

@@ -2,15 +2,20 @@
 
 import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.exports import json_value
 from app.options import with_settings
 from app.tables import Column, print_hint, print_table
-from app.times import format_moment
+from app.times import format_moment, parse_span
+from core.errors import UsageError
 from core.settings import Settings
+
+if TYPE_CHECKING:
+    from storage.database import Database
+    from storage.retention_policy import RetentionPolicy
 
 group = typer.Typer(no_args_is_help=True, help="Make, upgrade and look at the history database.")
 
@@ -60,6 +65,84 @@ def info(
     if found.dialect == "postgresql":
         facts.append(("partitions", str(found.partitions)))
     print_table((Column("what"), Column("value", flexible=True)), facts)
+
+
+@group.command()
+@with_settings("database_url", "retention")
+def prune(
+    settings: Settings,
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            "--older-than", metavar="SPAN", help="Remove what is older, such as 30d, just this once."
+        ),
+    ] = None,
+    camera: Annotated[
+        str | None, typer.Option("--camera", "-c", help="With --older-than: only of this camera.")
+    ] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="With --older-than: only of this class.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
+) -> None:
+    """Removes old detections and frames by the setting retention, or once by --older-than.
+
+    `framewatch serve` does it every hour. Times are cut to whole hours. On PostgreSQL whole days are dropped,
+    so that some rows stay for up to a day longer.
+
+    framewatch db prune --retention '30d, gate=90d, */truck=52w' --dry-run
+    framewatch db prune --older-than 7d --camera yard --class person
+    """
+    from app.database_access import opened_database
+    from app.retention import parse_retention
+    from storage.retention import prune as remove_old
+
+    if older_than is None and (camera or class_name):
+        raise UsageError(
+            "--camera, --class: expected them with --older-than; the setting retention has its own"
+        )
+    policy = parse_retention(settings.retention)
+    if older_than is not None:
+        policy = _policy_for_once(older_than, camera, class_name)
+    elif not policy.rules:
+        raise UsageError(
+            "expected --older-than SPAN or the setting retention, got neither; nothing is removed"
+        )
+    with opened_database(settings) as database:
+        _check_names(database, policy)
+        report = remove_old(database, policy, dry_run=dry_run)
+    if as_json:
+        print(json.dumps(asdict(report), default=json_value, indent=2))
+        return
+    facts = [(name.replace("_", " "), _describe_removed(value)) for name, value in asdict(report).items()]
+    print_table((Column("would remove" if dry_run else "removed"), Column("", flexible=True)), facts[1:])
+
+
+def _policy_for_once(span: str, camera: str | None, class_name: str | None) -> "RetentionPolicy":
+    from storage.retention_policy import RetentionPolicy, RetentionRule
+
+    keep = parse_span(span)
+    if keep is None:
+        raise UsageError(f"--older-than: expected a span such as 12h, 30d or 52w, got {span!r}")
+    return RetentionPolicy((RetentionRule(keep, camera, class_name),))
+
+
+def _check_names(database: "Database", policy: "RetentionPolicy") -> None:
+    """Raises CameraNotFoundError or QueryError for names that are not known: a typing error must not pass."""
+    from storage.queries import DetectionFilter, count_detections
+
+    named = DetectionFilter(
+        cameras=tuple({rule.camera for rule in policy.rules if rule.camera}),
+        classes=tuple({rule.class_name for rule in policy.rules if rule.class_name}),
+    )
+    count_detections(database, (), wanted=named)
+
+
+def _describe_removed(value: object) -> str:
+    if not isinstance(value, list):
+        return str(value)
+    return f"{len(value)}" + (f" ({value[0]} to {value[-1]})" if value else "")
 
 
 @group.command()

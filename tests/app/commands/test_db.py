@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from storage.database import Database
 from tests.app.conftest import Cli
@@ -25,6 +26,43 @@ def test_info_counts_rows(cli: Cli, history: Database) -> None:
     assert (found["dialect"], found["rows"]["detections"], found["revision"]) == ("sqlite", 5, found["head"])
     assert found["oldest"] == "2026-11-23T22:53:00.000000Z"
     assert "rows in detections    5" in cli("db", "info").out
+
+
+def test_prune_says_first_and_then_removes(cli: Cli, history: Database) -> None:
+    told = json.loads(cli("db", "prune", "--older-than", "1d", "--class", "car", "--dry-run", "--json").out)
+    assert (told["detections"], told["dry_run"]) == (2, True)
+    assert "detections      2" in cli("db", "prune", "--older-than", "1d", "--class", "car").out
+    assert "car" not in cli("counts").out
+    done = cli("db", "prune", "--retention", "30d, yard=forever, gate/person=1d")
+    assert "detections      2" in done.out
+    assert cli("counts").out.split() == ["class_name", "count", "bus", "1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "expected --older-than SPAN or the setting retention"),
+        (["--camera", "gate"], "expected them with --older-than"),
+        (["--older-than", "long"], "expected a span such as 12h"),
+        (["--older-than", "1d", "--camera", "gaet"], "camera 'gaet'"),
+        (["--retention", "*/lorry=1d"], "class 'lorry'"),
+        (["--retention", "1x"], "expected spans such as"),
+    ],
+)
+def test_prune_refuses_what_cannot_be_meant(
+    cli: Cli, history: Database, options: list[str], message: str
+) -> None:
+    done = cli("db", "prune", *options)
+    assert message in done.error
+    assert done.code != 0
+
+
+def test_recount_mends_the_counts(cli: Cli, history: Database) -> None:
+    with history.writing() as connection:
+        connection.execute(text("DELETE FROM detections WHERE class_id = 2"))
+    assert "bus" in cli("counts").out
+    assert cli("db", "recount").code == 0
+    assert "bus" not in cli("counts").out
 
 
 @pytest.mark.postgres

@@ -1,0 +1,319 @@
+"""Removes what a policy no longer keeps: whole days where nothing of a day is kept, else rows in batches.
+
+The table of hourly counts tells where old rows are, so that nothing is searched. Times are cut to whole
+hours. On PostgreSQL a day goes by dropping its partitions, and rows whose time is up wait for that.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import Connection, Table, delete, func, select, text
+
+from core.errors import DatabaseUnavailableError
+from storage.database import Database
+from storage.postgres import Partitions, partition_days, partition_name
+from storage.retention_policy import RetentionPolicy
+from storage.rollup import (
+    CountKey,
+    fold_changes,
+    forget_counts,
+    hour_of,
+    hourly_counts,
+    lock_counts,
+    note_changes,
+)
+from storage.tables import (
+    PARTITIONED,
+    camera_events,
+    cameras,
+    classes,
+    detections,
+    frame_ledger,
+    frames,
+)
+
+ROWS_PER_BATCH = 20_000
+"""Rows removed in one transaction: a writer on SQLite waits for it, about 0.1 s."""
+DAYS_AHEAD = 7
+DROP_TRIES = 20
+DROP_WAIT_S = 0.2
+"""How long one try to drop a day may hold up writers while it waits for a reader to end, and then rests."""
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class PruneReport:
+    """What one run removed, or with `dry_run` would remove."""
+
+    dry_run: bool = False
+    detections: int = 0
+    """Including those of dropped days."""
+    frames: int = 0
+    """Without those of dropped days."""
+    days_dropped: list[date] = field(default_factory=list)
+    """UTC days whose partitions went as a whole."""
+    days_postponed: list[date] = field(default_factory=list)
+    """UTC days that a long query still reads; the next run drops them."""
+    ledger_minutes: int = 0
+    camera_events: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Old hours of one camera, model and class, with the detections they hold."""
+
+    key: tuple[int, int, int]
+    since: datetime
+    until: datetime
+    detections: int
+
+
+def prune(
+    database: Database, policy: RetentionPolicy, now: datetime | None = None, *, dry_run: bool = False
+) -> PruneReport:
+    """Removes what the policy does not keep. Writers and readers go on meanwhile.
+
+    Raises DatabaseUnavailableError; what was removed until then stays removed.
+    """
+    now = now or datetime.now(UTC)
+    report = PruneReport(dry_run)
+    with database.reading() as connection:
+        known: dict[int, str] = dict(connection.execute(select(cameras.c.id, cameras.c.name)).all())
+    cutoffs = {camera: _cutoff(now, policy.keep_longest(name)) for camera, name in known.items()}
+    dropped_before = _drop_days(database, list(cutoffs.values()), report)
+    for camera, name in known.items():
+        for batch in _batches(database, policy, now, (camera, name), dropped_before):
+            report.detections += sum(span.detections for span in batch)
+            if not dry_run:
+                _delete_spans(database, batch)
+        until = cutoffs[camera]
+        if until is not None:
+            if dropped_before is None or until > dropped_before:
+                report.frames += _delete_old(database, frames, "captured_at", camera, until, dry_run)
+            report.ledger_minutes += _delete_old(database, frame_ledger, "minute", camera, until, dry_run)
+            report.camera_events += _delete_events(database, camera, until, dry_run)
+    if not dry_run:
+        fold_changes(database)
+    return report
+
+
+def prepare_days(database: Database, now: datetime | None = None) -> None:
+    """Makes the partitions of today and the coming week, so that no writer has to. Nothing on SQLite."""
+    if database.dialect != "postgresql":
+        return
+    today = (now or datetime.now(UTC)).astimezone(UTC).date()
+    wanted = {today + ahead * _DAY for ahead in range(DAYS_AHEAD + 1)}
+    with database.reading() as connection:
+        missing = {day for table in PARTITIONED for day in wanted - partition_days(connection, table)}
+    if missing:
+        with database.writing() as connection:
+            Partitions().create(connection, missing)
+
+
+def _cutoff(now: datetime, keep: timedelta | None) -> datetime | None:
+    return None if keep is None else hour_of(now - keep)
+
+
+def _drop_days(database: Database, cutoffs: list[datetime | None], report: PruneReport) -> datetime | None:
+    """Drops the days of which no camera keeps anything; returns the moment before which days are dropped.
+
+    None where days cannot be dropped, because some camera keeps all or the database has no partitions.
+    """
+    known = [cutoff for cutoff in cutoffs if cutoff is not None]
+    if database.dialect != "postgresql" or not known or len(known) < len(cutoffs):
+        return None
+    dropped_before = min(known)
+    last = dropped_before.date()
+    with database.reading() as connection:
+        days = sorted({day for table in PARTITIONED for day in partition_days(connection, table)})
+        holds = {day: _detections_of(connection, day) for day in days if day < last}
+    for day, count in holds.items():
+        if report.dry_run or drop_day(database, day):
+            report.days_dropped.append(day)
+            report.detections += count
+        else:
+            report.days_postponed.append(day)
+    return dropped_before
+
+
+def _detections_of(connection: Connection, day: date) -> int:
+    hourly = hourly_counts()
+    start = _midnight(day)
+    where = hourly.c.hour >= start, hourly.c.hour < start + _DAY
+    return int(connection.scalar(select(func.sum(hourly.c.detections)).where(*where)) or 0)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def drop_day(database: Database, day: date) -> bool:
+    """Drops the partitions of a UTC day with its counts; False while readers would not let go.
+
+    Dropping waits for everybody who reads the tables, and everybody else waits behind it: so it waits
+    briefly, and tries again.
+    """
+    for _ in range(DROP_TRIES):
+        try:
+            with database.writing() as connection:
+                _drop_partitions(connection, day)
+            return True
+        except DatabaseUnavailableError as error:
+            if not isinstance(getattr(error.__cause__, "orig", None), LockNotAvailable):
+                raise
+            time.sleep(DROP_WAIT_S)
+    logger.warning("%s is still being read; it is dropped next time", day)
+    return False
+
+
+def _drop_partitions(connection: Connection, day: date) -> None:
+    connection.execute(text("SELECT set_config('lock_timeout', :most, true)"), {"most": f"{DROP_WAIT_S}s"})
+    lock_counts(connection)
+    start = _midnight(day)
+    forget_counts(connection, start, start + _DAY)
+    for table in PARTITIONED:  # in the order in which writers take them
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {partition_name(table, day)}")
+    forget_counts(connection, start, start + _DAY)  # what a writer added until the drop
+
+
+def _batches(
+    database: Database,
+    policy: RetentionPolicy,
+    now: datetime,
+    camera: tuple[int, str],
+    dropped_before: datetime | None,
+) -> Iterator[list[_Span]]:
+    """The old hours of a camera, parted so that each part holds about ROWS_PER_BATCH detections."""
+    batch: list[_Span] = []
+    for span in _old_hours(database, policy, now, camera, dropped_before):
+        last = batch[-1] if batch else None
+        if last is not None and last.key == span.key and last.until == span.since:
+            batch[-1] = _Span(span.key, last.since, span.until, last.detections + span.detections)
+        else:
+            batch.append(span)
+        if sum(one.detections for one in batch) >= ROWS_PER_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _old_hours(
+    database: Database,
+    policy: RetentionPolicy,
+    now: datetime,
+    camera: tuple[int, str],
+    dropped_before: datetime | None,
+) -> list[_Span]:
+    camera_id, camera_name = camera
+    with database.reading() as connection:
+        names = select(classes.c.model_id, classes.c.class_id, classes.c.name)
+        cutoffs = {
+            (model, number): _cutoff(now, policy.keep(camera_name, name))
+            for model, number, name in connection.execute(names)
+        }
+        latest = max((cutoff for cutoff in cutoffs.values() if cutoff is not None), default=None)
+        if latest is None:
+            return []
+        hourly = hourly_counts().c
+        key = hourly.model_id, hourly.class_id, hourly.hour
+        old = select(*key, func.sum(hourly.detections)).where(
+            hourly.camera_id == camera_id, hourly.hour < latest
+        )
+        found = connection.execute(old.group_by(*key).order_by(*key)).all()
+    spans = []
+    for model, number, hour, count in found:
+        cutoff = cutoffs[model, number]
+        if (
+            cutoff is not None
+            and hour < cutoff
+            and count > 0
+            and not _goes_with_its_day(hour, cutoff, dropped_before)
+        ):
+            spans.append(_Span((camera_id, model, number), hour, hour + _HOUR, int(count)))
+    return spans
+
+
+def _goes_with_its_day(hour: datetime, cutoff: datetime, dropped_before: datetime | None) -> bool:
+    return dropped_before is not None and (
+        cutoff <= dropped_before or hour < _midnight(dropped_before.date())
+    )
+
+
+_DELETE_ON_POSTGRES = text(
+    "WITH gone AS (DELETE FROM detections"
+    " WHERE camera_id = :camera AND model_id = :model AND class_id = :number"
+    " AND captured_at >= :since AND captured_at < :until RETURNING captured_at)"
+    " INSERT INTO detection_count_changes (hour, camera_id, model_id, class_id, detections)"
+    " SELECT date_trunc('hour', captured_at, 'UTC'), :camera, :model, :number, -count(*) FROM gone GROUP BY 1"
+)
+
+
+def _delete_spans(database: Database, batch: list[_Span]) -> None:
+    with database.writing() as connection:
+        for span in batch:
+            if connection.dialect.name == "postgresql":
+                camera, model, number = span.key
+                values = {"camera": camera, "model": model, "number": number}
+                connection.execute(_DELETE_ON_POSTGRES, {**values, "since": span.since, "until": span.until})
+            else:
+                _delete_on_sqlite(connection, span)
+
+
+def _delete_on_sqlite(connection: Connection, span: _Span) -> None:
+    """Counted by hour and deleted by two statements, for the transaction is alone with the file."""
+    box = detections.c
+    camera, model, number = span.key
+    where = (
+        *(box.camera_id == camera, box.model_id == model, box.class_id == number),
+        *(box.captured_at >= span.since, box.captured_at < span.until),
+    )
+    hour = func.substr(box.captured_at, 1, 13)
+    found = connection.execute(select(hour, func.count()).where(*where).group_by(hour)).all()
+    removed: dict[CountKey, int] = {
+        (datetime.fromisoformat(f"{start}:00+00:00"), *span.key): -count for start, count in found
+    }
+    note_changes(connection, removed)
+    connection.execute(delete(detections).where(*where))
+
+
+def _delete_old(
+    database: Database, table: Table, time_name: str, camera: int, until: datetime, dry_run: bool
+) -> int:
+    """Deletes a camera's rows before `until`, in windows of time that hold about ROWS_PER_BATCH rows."""
+    of_camera, moment = table.c.camera_id == camera, table.c[time_name]
+    if dry_run:
+        with database.reading() as connection:
+            count = select(func.count()).select_from(table).where(of_camera, moment < until)
+            return connection.scalar(count) or 0
+    gone, step = 0, _HOUR
+    while True:
+        with database.reading() as connection:
+            oldest = connection.scalar(select(func.min(moment)).where(of_camera, moment < until))
+        if oldest is None:
+            return gone
+        with database.writing() as connection:
+            window = delete(table).where(of_camera, moment >= oldest, moment < min(oldest + step, until))
+            rows = connection.execute(window).rowcount
+        gone += rows
+        step = max(_HOUR / 60, step / 2) if rows > ROWS_PER_BATCH else step * 2
+
+
+def _delete_events(database: Database, camera: int, until: datetime, dry_run: bool) -> int:
+    """Deletes a camera's old changes of state, but the last of them, which says how the kept time began."""
+    event = camera_events.c
+    old = event.camera_id == camera, event.at < until
+    with database.writing() as connection:
+        last = connection.scalar(select(func.max(event.at)).where(*old))
+        if last is None:
+            return 0
+        if dry_run:
+            earlier = select(func.count()).select_from(camera_events).where(*old, event.at < last)
+            return connection.scalar(earlier) or 0
+        return connection.execute(delete(camera_events).where(*old, event.at < last)).rowcount

@@ -1,0 +1,192 @@
+"""What a policy does not keep goes, nothing else, and the counts stay right."""
+
+import threading
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from core.camera_state import CameraActivity, CameraEvent
+from core.types import LedgerMinute
+from storage.camera_events import write_camera_events
+from storage.database import Database
+from storage.ledger import write_ledger_minutes
+from storage.postgres import partition_days
+from storage.queries import DetectionFilter, count_detections, find_detections
+from storage.retention import drop_day, prepare_days, prune
+from storage.retention_policy import RetentionPolicy, RetentionRule
+from storage.rollup import hour_of
+from storage.tables import PARTITIONED
+from storage.writer import Writer
+from tests.storage.results import WEIGHTS, make_result
+
+NOW = datetime(2026, 11, 23, 12, 34, 56, tzinfo=UTC)
+DAY = timedelta(days=1)
+BOX = (0.0, 0.0, 10.0, 10.0)
+CAMERAS = ("gate", "yard")
+
+
+def _fill(database: Database, days: int = 6, per_day: int = 8) -> None:
+    """A person, a car and a bus on each camera's frames, every three hours of the days before NOW."""
+    moments = [NOW - DAY * step / per_day for step in range(days * per_day)]
+    results = [
+        make_result(camera, index, [BOX] * 3, labels=[0, 1, 2], captured_at=moment)
+        for camera in CAMERAS
+        for index, moment in enumerate(moments)
+    ]
+    Writer(database).write(results, WEIGHTS)
+
+
+def _left(database: Database) -> Counter[tuple[str, str, datetime]]:
+    return Counter(
+        (row.camera, row.class_name, row.captured_at) for row in find_detections(database, DetectionFilter())
+    )
+
+
+def _scalar(database: Database, statement: str) -> int:
+    with database.reading() as connection:
+        return int(connection.scalar(text(statement)) or 0)
+
+
+spans = st.one_of(st.none(), st.integers(1, 150).map(lambda hours: timedelta(hours=hours)))
+rules = st.lists(
+    st.builds(
+        RetentionRule, spans, st.sampled_from([None, *CAMERAS]), st.sampled_from([None, "person", "car"])
+    ),
+    max_size=4,
+    unique_by=lambda rule: (rule.camera, rule.class_name),
+)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rules=rules)
+def test_what_is_left_is_what_the_policy_keeps(database: Database, rules: list[RetentionRule]) -> None:
+    """PostgreSQL may keep a day longer what goes by dropping days."""
+    with database.writing() as connection:
+        for table in ("frames", "detections", "detection_counts_hourly", "detection_count_changes"):
+            connection.execute(text(f"DELETE FROM {table}"))
+    _fill(database, days=5, per_day=4)
+    before, policy = _left(database), RetentionPolicy(tuple(rules))
+    told = prune(database, policy, NOW, dry_run=True)
+    assert _left(database) == before
+    report = prune(database, policy, NOW)
+    left = _left(database)
+
+    def kept(camera: str, class_name: str, moment: datetime, grace: timedelta = timedelta(0)) -> bool:
+        keep = policy.keep(camera, class_name)
+        return keep is None or moment >= hour_of(NOW - keep) - grace
+
+    must_stay = Counter({key: count for key, count in before.items() if kept(*key)})
+    may_stay = Counter({key: count for key, count in before.items() if kept(*key, grace=DAY)})
+    if database.dialect == "postgresql":
+        assert must_stay <= left <= may_stay
+    else:
+        assert left == must_stay
+    assert report.detections == told.detections == sum((before - left).values())
+    assert report.days_dropped == told.days_dropped
+    assert {
+        (row.camera, row.class_name): row.count for row in count_detections(database, ("camera", "class"))
+    } == (Counter((camera, class_name) for camera, class_name, _ in left))
+    frames_of_rows = "SELECT count(*) FROM detection_history WHERE frame_width IS NULL"
+    assert _scalar(database, frames_of_rows) == 0
+
+
+def test_a_general_rule_leaves_no_frames_and_no_ledger_behind(database: Database) -> None:
+    _fill(database)
+    old, new = NOW - 4 * DAY, NOW - DAY
+    minutes = [LedgerMinute("gate", moment.replace(second=0), 5, 5, {}) for moment in (old, new)]
+    write_ledger_minutes(database, minutes)
+    events = [
+        CameraEvent("gate", old, CameraActivity.CONNECTING, None, "one"),
+        CameraEvent("gate", old + timedelta(seconds=2), CameraActivity.LIVE, None, "one"),
+        CameraEvent("gate", new, CameraActivity.STALLED, "silent", "one"),
+    ]
+    write_camera_events(database, events)
+    report = prune(database, RetentionPolicy((RetentionRule(2 * DAY),)), NOW)
+    limit = (
+        f"{hour_of(NOW - 2 * DAY) - (DAY if database.dialect == 'postgresql' else 0 * DAY):%Y-%m-%d %H:%M}"
+    )
+    for table in ("frames", "detections"):
+        assert _scalar(database, f"SELECT count(*) FROM {table} WHERE captured_at < '{limit}'") == 0
+        assert _scalar(database, f"SELECT count(*) FROM {table}") > 0
+    assert (report.ledger_minutes, report.camera_events) == (1, 1)  # the last old event says how time began
+    assert prune(database, RetentionPolicy((RetentionRule(2 * DAY),)), NOW).detections == 0
+
+
+def test_no_rules_remove_nothing(database: Database) -> None:
+    _fill(database, days=2)
+    before = _left(database)
+    assert prune(database, RetentionPolicy(), NOW + 10_000 * DAY).detections == 0
+    assert _left(database) == before
+
+
+@pytest.mark.postgres
+def test_days_of_which_nothing_is_kept_are_dropped_whole(postgres: Database) -> None:
+    _fill(postgres)
+    report = prune(postgres, RetentionPolicy((RetentionRule(3 * DAY),)), NOW)
+    assert report.days_dropped == [date(2026, 11, day) for day in (17, 18, 19)]
+    with postgres.reading() as connection:
+        for table in PARTITIONED:
+            assert min(partition_days(connection, table)) == date(2026, 11, 20)
+
+
+@pytest.mark.postgres
+def test_a_day_that_is_being_read_is_postponed_and_writers_go_on(
+    postgres: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.retention.DROP_TRIES", 3)
+    _fill(postgres)
+    done = threading.Event()
+    policy = RetentionPolicy((RetentionRule(3 * DAY),))
+    with postgres.reading() as reader:
+        assert reader.scalar(text("SELECT count(*) FROM detections")) == 6 * 8 * 2 * 3
+        pruning = threading.Thread(target=lambda: (prune(postgres, policy, NOW), done.set()))
+        pruning.start()
+        written = 0
+        writer = Writer(postgres)
+        while not done.wait(0.01):
+            writer.write([make_result("dock", written, [BOX], captured_at=NOW)], WEIGHTS)
+            written += 1
+        pruning.join()
+    assert written > 1
+    with postgres.reading() as connection:
+        assert date(2026, 11, 17) in partition_days(connection, "detections")
+    assert prune(postgres, policy, NOW).days_dropped == [date(2026, 11, day) for day in (17, 18, 19)]
+
+
+@pytest.mark.postgres
+def test_a_writer_makes_a_dropped_day_anew(postgres: Database) -> None:
+    writer = Writer(postgres)
+    writer.write([make_result("gate", 0, [BOX], captured_at=NOW)], WEIGHTS)
+    assert drop_day(postgres, NOW.date())
+    writer.write([make_result("gate", 1, [BOX] * 2, captured_at=NOW)], WEIGHTS)
+    assert [row.count for row in count_detections(postgres)] == [2]
+
+
+@pytest.mark.postgres
+def test_the_coming_week_is_prepared(postgres: Database) -> None:
+    for _ in range(2):
+        prepare_days(postgres, NOW)
+    with postgres.reading() as connection:
+        for table in PARTITIONED:
+            assert partition_days(connection, table) == {NOW.date() + ahead * DAY for ahead in range(8)}
+
+
+def test_the_closest_rule_counts() -> None:
+    week, month, year = 7 * DAY, 30 * DAY, 365 * DAY
+    policy = RetentionPolicy(
+        (
+            RetentionRule(month),
+            RetentionRule(week, camera="gate"),
+            RetentionRule(year, class_name="truck"),
+            RetentionRule(None, "gate", "bus"),
+        )
+    )
+    assert policy.keep("yard", "person") == month
+    assert policy.keep("gate", "person") == week
+    assert policy.keep("gate", "truck") == year
+    assert policy.keep("gate", "bus") is None
+    assert (policy.keep_longest("yard"), policy.keep_longest("gate")) == (year, None)
