@@ -11,6 +11,7 @@ import uvicorn
 from app.api.access import is_loopback
 from app.api.application import create_app
 from app.api.services import Services
+from app.dashboard.application import add_dashboard
 from app.database_access import opened_database
 from core.errors import SettingsError
 from core.settings import Settings
@@ -33,8 +34,10 @@ def serve_until_stopped(settings: Settings, host: str, port: int, *, require_tok
             require_some_token(settings, database)
         services = Services(settings, database)
         with contextlib.closing(services):
+            app = create_app(services, open_here=open_here)
+            add_dashboard(app)
             config = uvicorn.Config(
-                create_app(services, open_here=open_here),
+                app,
                 log_config=None,
                 access_log=False,
                 server_header=False,

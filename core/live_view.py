@@ -6,7 +6,7 @@ is kept but the last frame of each, for seconds, and nothing is sent while nobod
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -120,7 +120,7 @@ class LiveView:
             message: Any = self._client.get(self._latest_key(camera))
         return None if message is None else LiveFrame.from_bytes(message)
 
-    def frames(self, cameras: Sequence[str] | None, wait_s: float) -> Iterator[LiveFrame]:
+    def frames(self, cameras: Sequence[str] | None, wait_s: float) -> Generator[LiveFrame, None, None]:
         """Frames from now on, as they are published; ends when none came for `wait_s` seconds.
 
         Watches the cameras for as long as the caller goes on. None: every camera that others watch.

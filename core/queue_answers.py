@@ -10,6 +10,7 @@ from core.types import DropReason, Ledger, LedgerMinute, QueuedFrame, from_micro
 
 Answer: TypeAlias = Sequence[Any]
 """A nested reply of Redis: bytes, integers and lists."""
+_LEAST = "min_score="
 
 
 def frame_header(frame: QueuedFrame) -> tuple[int, int, str]:
@@ -17,6 +18,8 @@ def frame_header(frame: QueuedFrame) -> tuple[int, int, str]:
     width, height = frame.source_size
     classes = ",".join(quote(name, safe="") for name in frame.classes)
     rest = f"{frame.index} {width} {height} {frame.scale!r} {classes}"
+    if frame.min_score is not None:
+        rest += f" {_LEAST}{frame.min_score!r}"
     if frame.evidence:
         rest += f" {quote(dump_rules(frame.evidence), safe='')}"
     return to_microseconds(frame.captured_at), int(frame.recorded), rest
@@ -26,9 +29,11 @@ def read_frame(camera: bytes, header: bytes, jpeg: bytes) -> tuple[QueuedFrame, 
     """The frame and when it was enqueued (us); the header is the one that publish.lua wrote:
 
     expires, enqueued, captured (us), recorded, index, width, height, scale, classes (quoted, with commas),
-    and the rules about evidence (quoted JSON) where there are some.
+    and where there are some, the least score and the rules about evidence (quoted JSON).
     """
-    _, enqueued, captured, recorded, index, width, height, scale, classes, *rules = header.decode().split(" ")
+    _, enqueued, captured, recorded, index, width, height, scale, classes, *more = header.decode().split(" ")
+    rules = [word for word in more if not word.startswith(_LEAST)]
+    least = [word.removeprefix(_LEAST) for word in more if word.startswith(_LEAST)]
     frame = QueuedFrame(
         camera=camera.decode(),
         index=int(index),
@@ -38,6 +43,7 @@ def read_frame(camera: bytes, header: bytes, jpeg: bytes) -> tuple[QueuedFrame, 
         scale=float(scale),
         recorded=recorded == "1",
         classes=tuple(unquote(name) for name in classes.split(",")) if classes else (),
+        min_score=float(least[0]) if least else None,
         evidence=load_rules(unquote(rules[0])) if rules else (),
     )
     return frame, int(enqueued)

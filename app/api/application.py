@@ -4,11 +4,12 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from app.api import documentation, health, login
+from app.api import documentation, health, history, login
 from app.api.access import Doorkeeper
 from app.api.guard import Guard
 from app.api.problems import answer_problems
 from app.api.services import Services
+from app.api.streaming import ExportSlots
 
 MOST_BODY_BYTES = 1024 * 1024
 
@@ -29,11 +30,13 @@ def create_app(services: Services, *, open_here: bool = True) -> FastAPI:
         max_body_size=MOST_BODY_BYTES,
     )
     app.state.services, app.state.doorkeeper = services, doorkeeper
+    app.state.export_slots = ExportSlots()
     app.add_middleware(
         Guard, doorkeeper=doorkeeper, requests_per_minute=services.settings.api_requests_per_minute
     )
     answer_problems(app)
     app.include_router(login.router)
     documentation.add_pages(app)
-    app.include_router(health.router, prefix="/api")
+    for part in (health, history):
+        app.include_router(part.router, prefix="/api")
     return app

@@ -4,7 +4,9 @@ import threading
 from dataclasses import dataclass, field
 
 import redis
+from fastapi import Request
 
+from app.live_hub import LiveHub
 from app.queue_access import make_queue, redis_url
 from core.frame_queue import FrameQueue
 from core.live_view import LiveView
@@ -33,8 +35,13 @@ class Services:
 
     settings: Settings
     database: Database
+    live_hub: LiveHub = field(init=False, repr=False)
+    """Live frames for any number of viewers."""
     _fleet: Fleet | None = None
     _changing: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        self.live_hub = LiveHub(lambda: self.live)
 
     @property
     def fleet(self) -> Fleet:
@@ -62,6 +69,7 @@ class Services:
 
     def close(self) -> None:
         """Gives back the connections to Redis; the database belongs to whoever opened it."""
+        self.live_hub.close()
         if self._fleet is not None:
             self._fleet.redis.close()
 
@@ -70,3 +78,9 @@ def _open_fleet(settings: Settings, url: str) -> Fleet:
     client = make_redis(url)
     queue = make_queue(client, settings.model_copy(update={"redis_url": url}))
     return Fleet(url, client, queue, LiveView(client, settings.namespace))
+
+
+def services_of(request: Request) -> Services:
+    """What the application was made with."""
+    services: Services = request.app.state.services
+    return services

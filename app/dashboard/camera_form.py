@@ -1,0 +1,108 @@
+"""A camera as a form: what stands in its fields, and the camera that the filled fields mean."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from starlette.datastructures import FormData
+
+from app.camera_options import parse_polygon
+from app.cameras_file import make_camera
+from app.evidence_rules import parse_rule
+from app.filters import split_names
+from core.errors import SettingsError
+from core.types import Camera, Policy, Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the form besides name, url and the switches."""
+
+    name: str
+    label: str
+    help: str = ""
+    choices: tuple[str, ...] = ()
+    """With choices it is a list; the empty one stands for the default."""
+    is_number: bool = False
+
+
+BASIC = (
+    Field("fps", "Frames per second to analyse", "empty: every frame", is_number=True),
+    Field("classes", "Only these classes", "parted by commas; empty: all"),
+)
+MORE = (
+    Field("model", "Model", "empty: the MODEL setting"),
+    Field("max_side", "Longer side on the queue (px)", "empty: 640", is_number=True),
+    Field("policy", "When the queue is full", choices=tuple(one.value for one in Policy)),
+    Field("max_age_s", "Drop frames that waited longer (s)", "empty: 10; files: never", is_number=True),
+    Field("motion_floor_s", "With motion: a frame at least every (s)", "empty: 10", is_number=True),
+    Field("transport", "RTSP transport", choices=tuple(one.value for one in Transport)),
+    Field("hwaccel", "Hardware decoding", "vaapi, cuda; empty: CPU"),
+)
+SWITCHES = (
+    ("enabled", "Watch this camera"),
+    ("motion", "Skip frames in which nothing moves"),
+    ("loop", "Play a recording again and again, as a live camera"),
+)
+_NUMBERS = tuple(field.name for field in (*BASIC, *MORE) if field.is_number)
+_NAMES = (
+    *("name", "url", "evidence"),
+    *(field.name for field in (*BASIC, *MORE)),
+    *(name for name, _ in SWITCHES),
+)
+
+
+def form_values(camera: Camera | None) -> dict[str, str]:
+    """The text of every field; a new camera's are empty, but that it is watched."""
+    if camera is None:
+        return dict.fromkeys(_NAMES, "") | {"enabled": "on"}
+    values = {
+        name: str(value if value is not None else "") for name in _NAMES for value in [getattr(camera, name)]
+    }
+    values |= {name: f"{value:g}" for name in _NUMBERS if (value := getattr(camera, name)) is not None}
+    values["classes"] = ", ".join(camera.classes)
+    values["evidence"] = "\n".join(str(rule) for rule in camera.evidence)
+    for name, _ in SWITCHES:
+        values[name] = "on" if getattr(camera, name) else ""
+    return values
+
+
+def sent_values(form: FormData) -> dict[str, str]:
+    """The text of every field as it was sent, to show it again beside what is wrong with it."""
+    return {name: str(form.get(name) or "").strip() for name in _NAMES}
+
+
+def read_camera(form: FormData, stored: Camera | None = None) -> Camera:
+    """The camera that the fields mean; what a form has no field for stays as stored.
+
+    Raises SettingsError in one line.
+    """
+    sent = sent_values(form)
+    values: dict[str, Any] = {} if stored is None else asdict(stored)
+    values |= {"name": sent["name"] if stored is None else stored.name, "url": sent["url"]}
+    for field in (*BASIC, *MORE):
+        values.pop(field.name, None)
+        if text := sent[field.name]:
+            values[field.name] = _number(field.label, text) if field.is_number else text
+    values["classes"] = split_names([sent["classes"]])
+    values["evidence"] = tuple(parse_rule(line) for line in sent["evidence"].splitlines() if line.strip())
+    values |= {name: bool(sent[name]) for name, _ in SWITCHES}
+    return make_camera(values)
+
+
+def with_masks(camera: Camera, polygons: Sequence[str]) -> Camera:
+    """The camera with other masks, each `x,y,x,y,...` from 0 to 1. Raises SettingsError."""
+    masks = tuple(parse_polygon(text) for text in polygons if text.strip())
+    return make_camera({**asdict(camera), "masks": masks})
+
+
+def mask_texts(camera: Camera) -> list[str]:
+    """The masks as `with_masks` reads them."""
+    return [",".join(f"{round(number, 4):g}" for point in mask for number in point) for mask in camera.masks]
+
+
+def _number(label: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise SettingsError(f"{label}: expected a number, got {text!r}") from None

@@ -1,0 +1,44 @@
+"""How long a camera was what, from its changes of state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from core.camera_state import CameraActivity, CameraEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A time in one state; start and length are shares of the whole span."""
+
+    activity: CameraActivity | None
+    """None before the first known change."""
+    start: float
+    length: float
+
+
+@dataclass(frozen=True, slots=True)
+class Uptime:
+    """A span of time of one camera."""
+
+    stretches: tuple[Stretch, ...]
+    live_share: float | None
+    """Of the time since the first known change; None without one."""
+
+
+def measure_uptime(events: Sequence[CameraEvent], since: datetime, until: datetime) -> Uptime:
+    """What the changes, oldest first, make of the span; one before `since` tells the state it begins in."""
+    span_s = (until - since).total_seconds()
+    stretches: list[Stretch] = []
+    starts = [max(event.at, since) for event in events]
+    if not starts or starts[0] > since:
+        stretches.append(
+            Stretch(None, 0.0, ((starts[0] if starts else until) - since).total_seconds() / span_s)
+        )
+    for event, start, end in zip(events, starts, [*starts[1:], until], strict=True):
+        if end > start:
+            share = (start - since).total_seconds() / span_s
+            stretches.append(Stretch(event.activity, share, (end - start).total_seconds() / span_s))
+    known = sum(one.length for one in stretches if one.activity is not None)
+    live = sum(one.length for one in stretches if one.activity is CameraActivity.LIVE)
+    return Uptime(tuple(stretches), live / known if known else None)
