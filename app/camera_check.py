@@ -11,7 +11,6 @@ from core.errors import CameraNotFoundError, SettingsError, SourceError, SourceL
 from core.settings import Settings
 from core.types import CAMERA_NAME, Size
 from core.urls import redact_url
-from ingest.references import resolve_references
 from ingest.sources import open_source
 from ingest.sources.source import FrameSource, SourceFrame, SourceOptions
 from storage.cameras import get_camera
@@ -61,7 +60,7 @@ def check_source(
     """
     options = SourceOptions(open_timeout_s=settings.open_timeout_s, stall_timeout_s=settings.stall_timeout_s)
     try:
-        with open_source(resolve_references(url), options) as source:
+        with open_source(url, options) as source:
             return _watch(source, redact_url(url), seconds, picture)
     except SourceLostError as error:
         raise SourceError(str(error)) from error

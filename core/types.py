@@ -183,7 +183,7 @@ class Camera:
 
     name: str
     url: str
-    """May hold `${NAME}` references to environment variables, resolved inside ingest only."""
+    """May hold references, `${NAME}` and `${file:/path}`, resolved inside ingest only."""
     model: str | None = None
     """Weights name; None takes the `MODEL` setting."""
     fps: float | None = None

@@ -4,7 +4,8 @@ import re
 from urllib.parse import unquote
 
 _AUTHORITY = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>.*)", re.DOTALL)
-_REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+REFERENCE = re.compile(r"\$\{(?:(?P<variable>[A-Za-z_][A-Za-z0-9_]*)|file:(?P<file>/[^{}]+))\}")
+"""`${NAME}`: an environment variable; `${file:/path}`: what a file holds (ingest/references.py)."""
 _SECRET_PARAMETER = re.compile(
     r"(?P<name>[?&;][^=&;#]*"
     r"(?:pass|passwd|password|passphrase|loginpas|pwd|psw|token|secret|auth|api[_-]?key|credentials?)=)"
@@ -12,6 +13,13 @@ _SECRET_PARAMETER = re.compile(
     re.IGNORECASE,
 )
 HIDDEN = "***"
+_STAND_IN = "\ue000"
+"""For each character of a reference: of no meaning in a URL."""
+
+
+def mask_references(url: str) -> str:
+    """A text of the same length, in which no character of a reference can be taken for one of the URL."""
+    return REFERENCE.sub(lambda match: _STAND_IN * len(match[0]), url)
 
 
 def _split(url: str) -> tuple[str, str, str, str] | None:
@@ -24,27 +32,35 @@ def _split(url: str) -> tuple[str, str, str, str] | None:
     match = _AUTHORITY.fullmatch(url)
     if match is None:
         return None
-    rest = match["rest"]
+    scheme, rest = match["scheme"], match["rest"]
+    place = _password_place(mask_references(rest))
+    if place is None:
+        return None
+    start, end = place
+    return scheme, rest[: start - 1], rest[start:end], rest[end:]
+
+
+def _password_place(rest: str) -> tuple[int, int] | None:
+    """Where the password starts and ends in what follows the scheme; references are stand-ins."""
     end = re.search(r"[/?#]", rest)
     authority = rest[: end.start()] if end else rest
     user, colon, password = authority.partition(":")
     strict, at, _ = password.rpartition("@")
     if not colon or "@" in user or authority.startswith("[") or (not at and password.isdecimal()):
         return None
-    if at and not _is_literal(strict):
-        return match["scheme"], user, strict, rest[len(user) + 1 + len(strict) :]
+    start = len(user) + 1
+    if at and not _is_literal(strict.strip(_STAND_IN)):
+        return start, start + len(strict)
     last = rest.rfind("@")
-    if last < len(user) + 1:
-        return None
-    return match["scheme"], user, rest[len(user) + 1 : last], rest[last:]
+    return None if last < start else (start, last)
 
 
 def _is_literal(secret: str) -> bool:
-    return _REFERENCE.sub("", unquote(secret)) not in ("", HIDDEN)
+    return REFERENCE.sub("", unquote(secret)) not in ("", HIDDEN)
 
 
 def has_literal_password(url: str) -> bool:
-    """Whether a password (or a secret query parameter) stands in the URL itself, not as `${NAME}`."""
+    """Whether a password (or a secret query parameter) stands in the URL itself, not by reference."""
     parts = _split(url)
     if parts is not None and _is_literal(parts[2]):
         return True

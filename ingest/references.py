@@ -1,34 +1,56 @@
-"""`${NAME}` in camera URLs, so that passwords stay out of the database; resolved here and nowhere else."""
+"""`${NAME}` and `${file:/path}` in camera URLs keep passwords out of the database; resolved here alone.
+
+`${NAME}` is an environment variable. A file holds one secret, as Docker and Kubernetes mount them; it is read
+each time that the camera is opened, so that a new password needs no restart.
+"""
 
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import quote
 
-from core.errors import SettingsError
+from core.errors import SettingsError, SourceLostError
+from core.urls import REFERENCE, mask_references
 
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_LOGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<login>[^/]*)@(?P<rest>.*)", re.DOTALL)
+_LOGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*@")
+_LONGEST_SECRET_BYTES = 4096
 
 
 def resolve_references(url: str, environment: Mapping[str, str] | None = None) -> str:
-    """The URL with every `${NAME}` replaced by the environment variable of that name.
+    """The URL with every `${NAME}` and `${file:/path}` replaced by what it stands for.
 
     A value in the place of a user or password stands for itself and is percent-encoded; anywhere else it is
-    taken as it is. Raises SettingsError that names a missing variable.
+    taken as it is. Raises SettingsError that names a missing variable, and SourceLostError for a file that
+    cannot be read now.
     """
     known: Mapping[str, str] = os.environ if environment is None else environment  # noqa: TID251 - see above
+    login = _LOGIN.match(mask_references(url))
+    end = login.end() if login else 0
 
-    def fill(text: str, *, encode: bool) -> str:
-        return _REFERENCE.sub(lambda match: _value(match[1], known, encode), text)
+    def value(match: "re.Match[str]") -> str:
+        name, path = match["variable"], match["file"]
+        return _of_environment(name, known) if name else _of_file(Path(path))
 
-    parts = _LOGIN.fullmatch(url)
-    if parts is None:
-        return fill(url, encode=False)
-    return f"{parts['scheme']}{fill(parts['login'], encode=True)}@{fill(parts['rest'], encode=False)}"
+    before = REFERENCE.sub(lambda match: quote(value(match), safe=""), url[:end])
+    return before + REFERENCE.sub(value, url[end:])
 
 
-def _value(name: str, known: Mapping[str, str], encode: bool) -> str:
+def _of_environment(name: str, known: Mapping[str, str]) -> str:
     if name not in known:
         raise SettingsError(f"camera URL: expected the environment variable {name} to be set, it is not")
-    return quote(known[name], safe="") if encode else known[name]
+    return known[name]
+
+
+def _of_file(path: Path) -> str:
+    """What the file holds, without the end of its line."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LONGEST_SECRET_BYTES + 1)
+        text = content.decode().strip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SourceLostError(f"camera URL: expected {path} to hold a secret, got: {reason}") from None
+    if not text or "\n" in text or len(content) > _LONGEST_SECRET_BYTES:
+        raise SourceLostError(f"camera URL: expected {path} to hold one line, a secret; it does not")
+    return text

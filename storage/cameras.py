@@ -49,7 +49,8 @@ def require_no_password(camera: Camera) -> None:
     if has_literal_password(camera.url):
         raise SettingsError(
             f"camera {camera.name}: expected the password by reference, as in rtsp://user:${{CAM_PASSWORD}}@host"
-            f" with CAM_PASSWORD in the environment of `framewatch ingest`, got {redact_url(camera.url)}"
+            " with CAM_PASSWORD in the environment of `framewatch ingest`, or ${file:/run/secrets/cam}; "
+            f"got {redact_url(camera.url)}"
         )
 
 

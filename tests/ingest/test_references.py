@@ -1,8 +1,10 @@
-"""`${NAME}` in camera URLs."""
+"""`${NAME}` and `${file:/path}` in camera URLs."""
+
+from pathlib import Path
 
 import pytest
 
-from core.errors import SettingsError
+from core.errors import SettingsError, SourceLostError
 from ingest.references import resolve_references
 
 
@@ -25,4 +27,41 @@ def test_the_environment_is_asked(monkeypatch) -> None:
 def test_a_missing_variable_is_named() -> None:
     with pytest.raises(SettingsError, match=r"variable GATE_PASSWORD .* not") as caught:
         resolve_references("rtsp://viewer:${GATE_PASSWORD}@192.0.2.10/stream", {"OTHER": "hush"})
+    assert "hush" not in str(caught.value)
+
+
+def test_a_file_holds_a_secret_and_is_read_anew_each_time(tmp_path: Path) -> None:
+    secret = tmp_path / "gate@home"
+    url = f"rtsp://viewer:${{file:{secret}}}@192.0.2.10/${{PART}}"
+    for password, encoded in (("p@ss/w:rd", "p%40ss%2Fw%3Ard"), ("new", "new")):
+        secret.write_text(f"{password}\n")
+        assert resolve_references(url, {"PART": "a/b"}) == f"rtsp://viewer:{encoded}@192.0.2.10/a/b"
+    secret.write_text("rtsp://a:b@192.0.2.10/x\r\n")
+    assert resolve_references(f"${{file:{secret}}}") == "rtsp://a:b@192.0.2.10/x"
+
+
+def test_a_secret_that_holds_a_reference_stands_for_itself(tmp_path: Path) -> None:
+    (tmp_path / "gate").write_text("${HOME}")
+    url = f"http://192.0.2.10/?pwd=${{file:{tmp_path}/gate}}&x=${{A}}"
+    assert resolve_references(url, {"A": "${B}"}) == "http://192.0.2.10/?pwd=${HOME}&x=${B}"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "got: No such file"),
+        (b"", "one line"),
+        (b"hush\nhush", "one line"),
+        (b"hush" * 2000, "one line"),
+        (b"hush\xff", "no text"),
+    ],
+)
+def test_a_file_without_a_secret_is_named_and_may_come_later(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    secret = tmp_path / "gate"
+    if content is not None:
+        secret.write_bytes(content)
+    with pytest.raises(SourceLostError, match=f"{secret}.*{reason}") as caught:
+        resolve_references(f"rtsp://viewer:${{file:{secret}}}@192.0.2.10/")
     assert "hush" not in str(caught.value)
