@@ -14,22 +14,46 @@ REPORT_EVERY_S = 1.0
 
 
 class ActivityReporter:
-    """Keeps one camera's state and reports it: changes at once, counters once a second."""
+    """Keeps one camera's state and reports it: changes at once, counters once a second.
+
+    A thread beside the reader's may tell of silence; `report` is called from both, one at a time.
+    """
 
     def __init__(self, camera: str, report: Callable[[CameraState], None]) -> None:
         self._state = new_state(camera, CameraActivity.CONNECTING)
         self._report = report
         self._reported_at = time.monotonic()
         self._counted_from = self._reported_at
+        self._live_at = self._reported_at
         self._captured = 0
         self._published_before = 0
+        self._lock = threading.RLock()
 
     @property
     def state(self) -> CameraState:
         return self._state
 
+    @property
+    def live_for_s(self) -> float:
+        """How long the camera has been connected, silence included; 0 for one that is not."""
+        connected = self._state.activity in (CameraActivity.LIVE, CameraActivity.STALLED)
+        return time.monotonic() - self._live_at if connected else 0.0
+
     def change(self, activity: CameraActivity, event: str, error: str | None = None) -> None:
         """Logs the event and reports the new activity; `error` says why, for those who ask later."""
+        with self._lock:
+            if activity is CameraActivity.LIVE:
+                self._live_at = time.monotonic()
+            self._change(activity, event, error)
+
+    def silent(self, silence_s: float) -> None:
+        """Notes that a connected camera has sent nothing for so long; frames make it live again."""
+        with self._lock:
+            if self._state.activity is CameraActivity.LIVE:
+                reason = f"nothing came for {silence_s:.1f} s"
+                self._change(CameraActivity.STALLED, f"stalled: {reason}", reason)
+
+    def _change(self, activity: CameraActivity, event: str, error: str | None) -> None:
         level = logging.INFO if error is None else logging.WARNING
         LOG.log(level, "camera %s: %s", self._state.camera, event)
         reconnects = self._state.reconnects + (
@@ -41,16 +65,21 @@ class ActivityReporter:
 
     def frame_captured(self, captured_at: datetime, published: int) -> None:
         """Counts one frame; `published` is the reader's count of queued frames so far."""
-        if self._captured == 0:
-            self._published_before = published
-        self._captured += 1
-        self._state = replace(self._state, last_frame_at=captured_at)
-        if time.monotonic() - self._reported_at >= REPORT_EVERY_S:
-            self._report_rates(published)
+        with self._lock:
+            # Not by its first frame: when a wait times out, FFmpeg hands out one that it had kept back.
+            if self._state.activity is CameraActivity.STALLED and self._captured:
+                self._change(CameraActivity.LIVE, "live again", None)
+            if self._captured == 0:
+                self._published_before = published
+            self._captured += 1
+            self._state = replace(self._state, last_frame_at=captured_at)
+            if time.monotonic() - self._reported_at >= REPORT_EVERY_S:
+                self._report_rates(published)
 
     def frame_corrupt(self) -> None:
         """Counts one frame that could not be decoded."""
-        self._state = replace(self._state, corrupt=self._state.corrupt + 1)
+        with self._lock:
+            self._state = replace(self._state, corrupt=self._state.corrupt + 1)
 
     def _report_rates(self, published: int) -> None:
         now = time.monotonic()

@@ -65,7 +65,7 @@ class _LogToSupervisor(logging.Handler):
 
 
 class Watchdog(threading.Thread):
-    """Hears the supervisor's stop, beats, and ends the process when the reader hangs."""
+    """Hears the supervisor's stop, beats, tells of silence, and ends the process when the reader hangs."""
 
     def __init__(self, control: int, line: Line, reader: CameraReader, stop: threading.Event, heart: Heart):
         super().__init__(name="watchdog", daemon=True)
@@ -80,6 +80,7 @@ class Watchdog(threading.Thread):
             if deadline is not None and time.monotonic() > deadline:
                 LOG.error("the camera's reader hangs; starting its process anew")
                 self._leave(HUNG)
+            self._reader.notice_silence()
             readable, _, _ = select.select([self._control], [], [], BEAT_EVERY_S / 4)
             if readable and not os.read(self._control, 4096):
                 self._stop.set()

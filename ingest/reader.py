@@ -22,6 +22,8 @@ from ingest.sources.source import FrameSource, SourceFrame, SourceOptions
 
 HEALTHY_AFTER_S = 10.0
 """A camera that was live for as long starts with short waits again."""
+STALLED_AFTER = 0.5
+"""Share of the stall time-out after which a silent camera is shown as stalled, before it counts as lost."""
 _TICK = timedelta(microseconds=1)
 
 
@@ -59,10 +61,12 @@ class Heart:
     def __init__(self) -> None:
         self.deadline: float | None = None
         """time.monotonic() seconds; None while any wait is in order."""
+        self.beaten_at = time.monotonic()
 
     def beat(self, within_s: float | None) -> None:
         """Promises the next beat within so many seconds."""
-        self.deadline = None if within_s is None else time.monotonic() + within_s
+        self.beaten_at = time.monotonic()
+        self.deadline = None if within_s is None else self.beaten_at + within_s
 
 
 def read_camera(
@@ -136,6 +140,12 @@ class CameraReader:
         published = self.outbox.published
         return CaptureReport(self._camera.name, published + sum(dropped.values()), published, dropped, error)
 
+    def notice_silence(self) -> None:
+        """Tells of a camera that sends nothing while its reader waits; for another thread, now and then."""
+        silence_s = time.monotonic() - self._heart.beaten_at
+        if self._heart.deadline is not None and silence_s > STALLED_AFTER * self._options.stall_timeout_s:
+            self._activity.silent(silence_s)
+
     def _read_until_end(self) -> None:
         was_live = False
         while not self._stop.is_set():
@@ -159,8 +169,7 @@ class CameraReader:
         return open_source(self._camera.url, self._source_options)
 
     def _back_off(self, lost: SourceLostError) -> None:
-        state = self._activity.state
-        if state.activity is CameraActivity.LIVE and _seconds_since(state.since) > HEALTHY_AFTER_S:
+        if self._activity.live_for_s > HEALTHY_AFTER_S:
             self._backoff.reset()
         refused = isinstance(lost, SourceRefusedError)
         wait_s = self._backoff.next_longest_s() if refused else self._backoff.next_s()
@@ -218,7 +227,3 @@ class CameraReader:
         self._last_captured_at = captured_at
         index, self._index = self._index, self._index + 1
         return index, captured_at
-
-
-def _seconds_since(moment: datetime) -> float:
-    return (datetime.now(moment.tzinfo) - moment).total_seconds()

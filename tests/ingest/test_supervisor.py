@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.camera_state import CameraActivity, CameraStates
+from core.camera_state import CameraActivity, CameraEvent, CameraStates
 from core.errors import DatabaseUnavailableError
 from core.frame_queue import FrameQueue, QueueLimits
 from core.redis_client import make_redis
@@ -207,6 +208,35 @@ def test_states_are_kept_for_status(supervisor: Supervisor, rtsp_server: RtspSer
         )
         supervisor.set_cameras([])
         assert states.load() == []
+
+
+def test_a_silent_camera_is_stalled_until_it_goes_on(
+    redis_url: str, queue: FrameQueue, rtsp_server: RtspServer
+) -> None:
+    events: list[CameraEvent] = []
+    options = IngestOptions(
+        redis_url, NAMESPACE, QueueLimits(camera_max_frames=1000), ReaderOptions("tiny", stall_timeout_s=6.0)
+    )
+    supervisor = Supervisor(options, lambda _: None, on_event=events.append)
+
+    def told() -> list[CameraActivity]:
+        return [event.activity for event in events]
+
+    supervisor.set_cameras([Camera("gate", rtsp_server.url())])
+    try:
+        look_until(supervisor, lambda: captured(queue, "gate"), 15, "the first frame")
+        rtsp_server.fault = Fault.FREEZE
+        look_until(supervisor, lambda: told()[-1] is CameraActivity.STALLED, 7, "the silence to be told")
+        rtsp_server.fault = Fault.NONE
+        look_until(supervisor, lambda: told()[-1] is CameraActivity.LIVE, 15, "a live camera again")
+        rtsp_server.fault = Fault.FREEZE
+        look_until(supervisor, lambda: told()[-1] is CameraActivity.BACKING_OFF, 20, "the loss")
+    finally:
+        supervisor.stop()
+    assert told()[:6] == ["connecting", "live", "stalled", "live", "stalled", "backing_off"]
+    assert re.fullmatch(r"nothing came for [345]\.\d s", events[2].reason or "")
+    assert events[3].reason is None
+    assert "nothing came for 6 s" in (events[5].reason or "")
 
 
 def test_a_stop_in_mid_stream_counts_everything(
