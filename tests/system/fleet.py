@@ -2,7 +2,11 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+import cv2
+import numpy as np
 
 from core.camera_state import CameraActivity, CameraState, CameraStates
 from core.frame_queue import FrameQueue, QueueLimits
@@ -10,6 +14,7 @@ from core.redis_client import make_redis
 from core.types import Camera
 from storage.cameras import add_camera
 from storage.database import open_database
+from tests.clips import read_number
 from tests.ingest_process import IngestProcess
 from tests.waiting import wait_until
 from tests.worker_process import worker_environment
@@ -18,6 +23,16 @@ NAMESPACE = "fleet"
 MODEL = "nobody-detects"
 START_TIMEOUT_S = 60.0
 """Services and camera processes load libraries for a second each, on a machine that may be busy."""
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A published frame of a clip of `tests.clips.write_clip`."""
+
+    number: int
+    """Of the clip's picture."""
+    captured_at: float
+    """Seconds since 1970."""
 
 
 class Fleet:
@@ -92,6 +107,18 @@ class Fleet:
         """captured_at in microseconds of every frame on the queue, in the order of publishing."""
         entries = self.client.xrange(f"{{{NAMESPACE}}}:frames:{camera}:{MODEL}")
         return [int(fields[b"header"].split(b" ")[2]) for _, fields in entries]
+
+    def published_numbers(self, camera: str, source_width_px: int = 320) -> list[Numbered]:
+        """Which picture of its clip every frame on the queue shows, in the order of publishing."""
+        entries = self.client.xrange(f"{{{NAMESPACE}}}:frames:{camera}:{MODEL}")
+        found = []
+        for _, fields in entries:
+            picture = cv2.imdecode(np.frombuffer(fields[b"jpeg"], np.uint8), cv2.IMREAD_COLOR)
+            moment_us = int(fields[b"header"].split(b" ")[2])
+            found.append(
+                Numbered(read_number(np.asarray(picture, np.uint8), source_width_px), moment_us / 1e6)
+            )
+        return found
 
     def assert_nothing_was_published_twice(self, cameras: list[str]) -> None:
         for camera in cameras:
