@@ -11,6 +11,7 @@ from core.errors import CameraNotFoundError, SettingsError, SourceError, SourceL
 from core.settings import Settings
 from core.types import CAMERA_NAME, Size
 from core.urls import redact_url
+from ingest.references import hide_secrets
 from ingest.sources import open_source
 from ingest.sources.source import FrameSource, SourceFrame, SourceOptions
 from storage.cameras import get_camera
@@ -62,8 +63,8 @@ def check_source(
     try:
         with open_source(url, options) as source:
             return _watch(source, redact_url(url), seconds, picture)
-    except SourceLostError as error:
-        raise SourceError(str(error)) from error
+    except (SourceError, SourceLostError) as error:
+        raise SourceError(hide_secrets(str(error), url)) from None
 
 
 def _watch(source: FrameSource, label: str, seconds: float, picture: Path | None) -> SourceReport:

@@ -76,3 +76,11 @@ def redact_url(url: str) -> str:
     return _SECRET_PARAMETER.sub(
         lambda match: match["name"] + (HIDDEN if _is_literal(match["value"]) else match["value"]), url
     )
+
+
+def literal_secrets(url: str) -> list[str]:
+    """The password and the secret query parameters that stand in the URL itself, as they stand there."""
+    parts = _split(url)
+    found = [parts[2]] if parts is not None else []
+    found += [match["value"] for match in _SECRET_PARAMETER.finditer(url)]
+    return [secret for secret in found if _is_literal(secret)]

@@ -11,10 +11,14 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import BinaryIO
 
 import cv2
 
+from core.camera_state import CameraState
 from core.frame_queue import FrameQueue
 from core.redis_client import make_redis
 from ingest.messages import (
@@ -28,7 +32,8 @@ from ingest.messages import (
     read_job,
     write_message,
 )
-from ingest.reader import CameraReader, Heart
+from ingest.reader import CameraReader, CaptureReport, Heart
+from ingest.references import hide_secrets
 
 LOG = logging.getLogger(__name__)
 BEAT_EVERY_S = 2.0
@@ -41,18 +46,31 @@ HUNG = 70
 class Line:
     """The way to the supervisor; threads may share it."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, hide: Callable[[str], str] = str) -> None:
+        """`hide` takes secrets out of every text."""
+        self._file, self._hide = file, hide
         self._lock = threading.Lock()
 
     def send(self, message: Message) -> None:
         """Writes one line; a supervisor that is gone is noticed at the end of stdin."""
         try:
             with self._lock:
-                self._file.write(write_message(message))
+                self._file.write(write_message(_without_secrets(message, self._hide)))
                 self._file.flush()
         except OSError:
             return
+
+
+def _without_secrets(message: Message, hide: Callable[[str], str]) -> Message:
+    match message:
+        case LogLine(text=text):
+            return replace(message, text=hide(text))
+        case StateReport(state=CameraState(error=str(error)) as state):
+            return replace(message, state=replace(state, error=hide(error)))
+        case Finished(report=CaptureReport(error=str(error)) as report):
+            return replace(message, report=replace(report, error=hide(error)))
+        case _:
+            return message
 
 
 class _LogToSupervisor(logging.Handler):
@@ -128,12 +146,13 @@ def run_job(job: Job, control: int, line: Line) -> None:
 def main() -> int:
     """Exit code 0 after a report, 1 when this camera's process must be started anew."""
     control = sys.stdin.fileno()
-    line = Line(os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no message
     first = sys.stdin.buffer.readline()
     if not first:
         return 0
     job = read_job(first)
+    line = Line(output, partial(hide_secrets, url=job.camera.url))
     logging.basicConfig(level=job.options.log_level, handlers=[_LogToSupervisor(line)])
     cv2.setNumThreads(1)
     try:

@@ -8,13 +8,15 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from core.errors import SettingsError, SourceLostError
-from core.urls import REFERENCE, mask_references
+from core.errors import FramewatchError, SettingsError, SourceLostError
+from core.urls import HIDDEN, REFERENCE, literal_secrets, mask_references
 
 _LOGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*@")
 _LONGEST_SECRET_BYTES = 4096
+_SHORTEST_HIDDEN = 4
+"""Characters; hiding every "1" of a text would hide no secret."""
 
 
 def resolve_references(url: str, environment: Mapping[str, str] | None = None) -> str:
@@ -34,6 +36,24 @@ def resolve_references(url: str, environment: Mapping[str, str] | None = None) -
 
     before = REFERENCE.sub(lambda match: quote(value(match), safe=""), url[:end])
     return before + REFERENCE.sub(value, url[end:])
+
+
+def hide_secrets(text: str, url: str) -> str:
+    """The text with `***` for what the references of a URL stand for, and for its password.
+
+    A second fence: messages are made without secrets, but a library's error may hold what it was given.
+    """
+    found = set(literal_secrets(url))
+    try:
+        found |= {resolve_references(match[0]) for match in REFERENCE.finditer(url)}
+        found |= set(literal_secrets(resolve_references(url)))
+    except FramewatchError:  # what is not to be had cannot be shown
+        pass
+    found |= {quote(secret, safe="") for secret in found} | {unquote(secret) for secret in found}
+    for secret in sorted(found, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_HIDDEN:
+            text = text.replace(secret, HIDDEN)
+    return text
 
 
 def _of_environment(name: str, known: Mapping[str, str]) -> str:

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from core.frame_queue import FrameQueue, QueueLimits
 from core.redis_client import make_redis
-from core.types import DropReason
+from core.types import Camera, DropReason
 from ingest.camera_defaults import camera_for
 from ingest.camera_process import HUNG
 from ingest.messages import (
@@ -66,6 +68,19 @@ def test_an_unexpected_error_is_one_line_and_asks_for_a_fresh_process(clip: Path
     assert (code, stderr) == (1, b"")
     assert text.startswith("camera street: unexpected ResponseError: WRONGTYPE")
     assert "\n" not in text
+
+
+def test_what_a_reference_stands_for_is_hidden_wherever_it_turns_up(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATE_URL", "cam.example/live?pwd=sesame")  # no scheme: taken for a file
+    code, messages, stderr = run(Job(Camera("gate", "${GATE_URL}"), options(redis_url)))
+    assert (code, stderr) == (0, b"")
+    assert isinstance(messages[-1], Finished)
+    error = messages[-1].report.error or ""
+    assert error.startswith("***: no such file")
+    assert texts(messages, above=logging.INFO) == [f"camera gate: failed: {error}"]
+    assert "sesame" not in str(messages)
 
 
 HANGING = """

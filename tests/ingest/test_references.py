@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import SettingsError, SourceLostError
-from ingest.references import resolve_references
+from ingest.references import hide_secrets, resolve_references
 
 
 def test_a_password_is_filled_in_and_encoded() -> None:
@@ -65,3 +65,26 @@ def test_a_file_without_a_secret_is_named_and_may_come_later(
     with pytest.raises(SourceLostError, match=f"{secret}.*{reason}") as caught:
         resolve_references(f"rtsp://viewer:${{file:{secret}}}@192.0.2.10/")
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "text", "shown"),
+    [
+        ("rtsp://viewer:${PW}@host/", "rtsp://viewer:hush%2Fhush@host/: no", "rtsp://viewer:***@host/: no"),
+        ("rtsp://viewer:${PW}@host/", "login viewer:hush/hush", "login viewer:***"),
+        ("${URL}", "cannot find cam.example/live?pwd=sesame", "cannot find ***"),
+        ("${URL}", "pwd=sesame", "pwd=***"),
+        ("http://host/?token=${PW}", "GET /?token=hush/hush", "GET /?token=***"),
+        ("rtsp://host:7441/${PW}", "rtsp://host:7441/hush/hush", "rtsp://host:7441/***"),
+        ("rtsp://viewer:open%40sesame@host/", "as viewer:open@sesame", "as viewer:***"),
+        ("rtsp://viewer:${NO}@host/", "variable NO", "variable NO"),
+        ("rtsp://host/${ONE}", "live at 15 fps", "live at 15 fps"),
+    ],
+)
+def test_secrets_are_hidden_in_any_text(
+    monkeypatch: pytest.MonkeyPatch, url: str, text: str, shown: str
+) -> None:
+    monkeypatch.setenv("PW", "hush/hush")
+    monkeypatch.setenv("URL", "cam.example/live?pwd=sesame")
+    monkeypatch.setenv("ONE", "1")
+    assert hide_secrets(text, url) == shown
