@@ -145,6 +145,12 @@ class Settings(BaseSettings):
         min_length=16,
         description="A token of role admin for the HTTP API, beside those of `framewatch token`.",
     )
+    reader_password: SecretStr | None = Field(
+        None,
+        min_length=12,
+        description="Password of the role framewatch_reader that `db upgrade --with-reader` lets log in; "
+        "unset: a new one, printed once.",
+    )
     api_requests_per_minute: int = Field(
         1200, ge=1, description="Most requests to the HTTP API per minute, token and address."
     )
@@ -173,7 +179,7 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
-_SECRETS = ("api_token",)
+_SECRETS = ("api_token", "reader_password")
 """Settings that messages do not repeat."""
 
 

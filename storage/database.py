@@ -12,7 +12,8 @@ from core.urls import redact_url
 from storage import schema
 from storage.faults import UPGRADE_ADVICE, clear_faults
 from storage.inspection import DatabaseInfo, inspect_history
-from storage.postgres import ensure_reader, lock_schema, postgres_engine
+from storage.postgres import lock_schema, postgres_engine
+from storage.readers import Reader, ensure_readers, open_reader
 from storage.sqlite import WRITING, checked_file, sqlite_engine, turn_on_wal
 
 _EXPECTED = "sqlite:///FILE or postgresql://USER@HOST/NAME"
@@ -65,6 +66,21 @@ class Database:
         """Brings the schema to this code's revision (Alembic); safe when several processes do it at once."""
         self._migrate("head")
 
+    def open_reader(self, password: str | None = None) -> Reader:
+        """Lets other programs log in as `framewatch_reader`, after `upgrade`.
+
+        Without a password a new role gets a random one, and one that has a password keeps it. Raises
+        UsageError on SQLite and where this role may not change others.
+        """
+        if self.dialect != "postgresql":
+            raise UsageError(
+                f"--with-reader: expected PostgreSQL, got {self.label}; programs open a SQLite file "
+                "read-only by themselves (file:NAME?mode=ro)"
+            )
+        with self.writing() as connection:
+            lock_schema(connection)
+            return open_reader(connection, password)
+
     def downgrade(self, revision: str) -> None:
         """Takes the schema back to an older revision, "base" for none at all: its data goes with it."""
         self._migrate(revision)
@@ -78,7 +94,7 @@ class Database:
                 lock_schema(connection)
             schema.migrate(connection, revision)
             if self.dialect == "postgresql" and revision == "head":
-                ensure_reader(connection)
+                ensure_readers(connection)
 
     def info(self) -> DatabaseInfo:
         """Version, revision, rows, size and age of the history; also when it has no tables yet."""

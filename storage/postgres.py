@@ -9,18 +9,9 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, text
 
-from storage.tables import PARTITIONED, PRIVATE, Row
+from storage.tables import PARTITIONED
 
 SCHEMA_LOCK = 0x6672616D  # "fram": the advisory lock of everything that changes the schema
-READER_ROLE = "framewatch_reader"
-# Roles belong to the whole server, where another database may be at the same step.
-_CREATE_READER = f"""
-DO $$ BEGIN
-    CREATE ROLE {READER_ROLE} NOLOGIN;
-    GRANT {READER_ROLE} TO CURRENT_USER;
-EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
-END $$
-"""
 _CONNECT_ARGS = {
     "connect_timeout": 10,
     "application_name": "framewatch",
@@ -33,31 +24,17 @@ _CONNECT_ARGS = {
 
 def postgres_engine(url: URL) -> Engine:
     """An engine whose connections are tried before use, so that a restarted server is no error."""
-    arguments = {name: value for name, value in _CONNECT_ARGS.items() if name not in url.query}
-    return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments)
+    return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=connect_arguments(url))
+
+
+def connect_arguments(url: URL) -> dict[str, Any]:
+    """What a connection needs beside the URL, which may say otherwise."""
+    return {name: value for name, value in _CONNECT_ARGS.items() if name not in url.query}
 
 
 def lock_schema(connection: Connection) -> None:
     """Waits for other processes that change the schema; the lock ends with the transaction."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK})
-
-
-def ensure_reader(connection: Connection) -> None:
-    """The role that a person's own SQL runs as: it may read framewatch's tables and nothing else.
-
-    Only a superuser, or a role with CREATEROLE, can make it; for others nothing happens.
-    """
-    able = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"
-    if not connection.scalar(text(able)):
-        return
-    present = text("SELECT 1 FROM pg_roles WHERE rolname = :name")
-    if connection.scalar(present, {"name": READER_ROLE}) is None:
-        connection.exec_driver_sql(_CREATE_READER)
-    schema = connection.scalar(text("SELECT quote_ident(current_schema())"))
-    readable = [name for name in Row.metadata.tables if name not in PRIVATE]
-    tables = ", ".join((*readable, "detection_history"))
-    connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {schema} TO {READER_ROLE}")
-    connection.exec_driver_sql(f"GRANT SELECT ON {tables} TO {READER_ROLE}")
 
 
 def partition_name(table: str, day: date) -> str:

@@ -1,12 +1,15 @@
 """Queries that PostgreSQL keeps from writing.
 
-A connection of its own, a READ ONLY transaction, one statement by the protocol, and the role
-`framewatch_reader`, which may read framewatch's tables, no files and no passwords (pg_read_all_data would see
-the hashes in pg_authid). The role is a fence, not a wall: a function that runs SQL text can step out of it.
-Who lets strangers query gives framewatch a login role without privileges.
+A connection of its own as a login that may read framewatch's tables, no files and no passwords; a READ ONLY
+transaction; and one statement, by the protocol. `storage.readers` says why it must be a login of its own.
+Where `framewatch db upgrade` could not make one, its own role must do, which then must not be a superuser.
 """
 
-from collections.abc import Generator
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import psycopg
@@ -16,7 +19,11 @@ from psycopg.adapt import Buffer, Loader
 from core.errors import DatabaseUnavailableError, QueryError, UsageError
 from storage.database import Database
 from storage.faults import UPGRADE_ADVICE, clear_faults, first_line
-from storage.postgres import READER_ROLE
+from storage.postgres import connect_arguments
+from storage.readers import READER_ROLE, find_login
+
+GRACE_S = 1.0
+"""After its time-out the server gets so long to stop by itself, before the connection is cut."""
 
 
 class _PlainNumber(Loader):
@@ -27,14 +34,54 @@ class _PlainNumber(Loader):
         return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
-def _open_transaction(database: Database, timeout_s: float) -> psycopg.Connection[Any]:
-    """A connection outside of the pool, in a transaction that cannot write."""
+def _connect(database: Database) -> psycopg.Connection[Any]:
+    """As the reader's login, else as framewatch's own role with less to do. Raises UsageError."""
+    with database.reading() as connection:
+        login = find_login(connection)
+    if login is None:
+        return _step_down(database)
+    role, password = login
+    url = database.url.set(username=role, password=password)
+    _, arguments = database.engine.dialect.create_connect_args(url)
+    try:
+        return psycopg.connect(**{**connect_arguments(url), **arguments})
+    except psycopg.OperationalError as error:
+        raise UsageError(
+            f"{database.label}: expected the role {role} to log in: {first_line(error)}; {UPGRADE_ADVICE}, "
+            "and let pg_hba.conf admit the role with a password"
+        ) from error
+
+
+def _step_down(database: Database) -> psycopg.Connection[Any]:
+    """framewatch's own role, or `framewatch_reader` where it is a member of that."""
     pooled = database.engine.raw_connection()
     connection = pooled.driver_connection
     assert isinstance(connection, psycopg.Connection)
     pooled.detach()
     try:
-        connection.rollback()
+        facts = connection.execute(
+            "SELECT rolsuper, EXISTS (SELECT FROM pg_roles"
+            " WHERE rolname = %s AND pg_has_role(current_user, oid, 'MEMBER'))"
+            " FROM pg_roles WHERE rolname = current_user",
+            (READER_ROLE,),
+        ).fetchone()
+        assert facts is not None
+        is_superuser, is_member = facts
+        if is_superuser:
+            raise UsageError(f"{database.label}: expected a login for queries, found none; {UPGRADE_ADVICE}")
+        if is_member:
+            connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(READER_ROLE)))
+        connection.commit()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open_transaction(database: Database, timeout_s: float) -> psycopg.Connection[Any]:
+    """A connection outside of the pool, in a transaction that cannot write."""
+    connection = _connect(database)
+    try:
         connection.read_only = True
         connection.adapters.register_loader("numeric", _PlainNumber)
         settings = {
@@ -44,51 +91,68 @@ def _open_transaction(database: Database, timeout_s: float) -> psycopg.Connectio
         }
         for name, value in settings.items():
             connection.execute("SELECT set_config(%s, %s, true)", (name, value))
-        _step_down(connection, database.label)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _step_down(connection: psycopg.Connection[Any], label: str) -> None:
-    """Takes the reader's role; who may not, and is no superuser, stays what he is."""
-    roles = connection.execute(
-        "SELECT rolname, pg_has_role(current_user, oid, 'MEMBER') FROM pg_roles"
-        " WHERE rolname = %s OR (rolsuper AND rolname = current_user)",
-        (READER_ROLE,),
-    )
-    known = dict(roles.fetchall())
-    if known.pop(READER_ROLE, False):
-        connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(READER_ROLE)))
-    elif known:
-        raise UsageError(f"{label}: expected the role {READER_ROLE} for queries; {UPGRADE_ADVICE}")
+class _Watch:
+    """Cuts the connection of a query that outlives its time: some functions of PostgreSQL never look up."""
+
+    def __init__(self, connection: psycopg.Connection[Any], after_s: float) -> None:
+        self.is_over = False
+        self._socket = socket.socket(fileno=os.dup(connection.fileno()))
+        self._timer = threading.Timer(after_s, self._cut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _cut(self) -> None:
+        self.is_over = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._timer.cancel()
+        self._socket.close()
 
 
 def stream(database: Database, statement: str, timeout_s: float) -> Generator[tuple[Any, ...]]:
     """First the names of the columns, then the rows; errors as `run_readonly_sql` raises them."""
     with clear_faults(database.label):
         connection = _open_transaction(database, timeout_s)
-    rows_per_chunk = 100 if psycopg.capabilities.has_stream_chunked() else 1
+    watch = _Watch(connection, timeout_s + GRACE_S)
     try:
-        cursor = connection.cursor()
-        # stream() uses the extended protocol, in which the server refuses a second statement.
-        rows = cursor.stream(statement.encode(), size=rows_per_chunk)
-        first = next(rows, None)
-        if first is None:
-            yield _columns(connection, statement)
-            return
-        yield tuple(column.name for column in cursor.description or ())
-        yield first
-        yield from rows
+        yield from _answers(connection, statement)
     except psycopg.errors.QueryCanceled as error:
-        raise QueryError(f"sql: stopped after {timeout_s:g} s; ask for less, or allow more time") from error
+        raise _too_long(timeout_s) from error
     except psycopg.Error as error:
+        if watch.is_over:
+            raise _too_long(timeout_s) from error
         if connection.closed:
             raise DatabaseUnavailableError(f"{database.label}: {first_line(error)}") from error
         raise QueryError(f"sql: {first_line(error)}") from error
     finally:
+        watch.close()
         connection.close()
+
+
+def _answers(connection: psycopg.Connection[Any], statement: str) -> Iterator[tuple[Any, ...]]:
+    rows_per_chunk = 100 if psycopg.capabilities.has_stream_chunked() else 1
+    cursor = connection.cursor()
+    # stream() uses the extended protocol, in which the server refuses a second statement.
+    rows = cursor.stream(statement.encode(), size=rows_per_chunk)
+    first = next(rows, None)
+    if first is None:
+        yield _columns(connection, statement)
+        return
+    yield tuple(column.name for column in cursor.description or ())
+    yield first
+    yield from rows
+
+
+def _too_long(timeout_s: float) -> QueryError:
+    return QueryError(f"sql: stopped after {timeout_s:g} s; ask for less, or allow more time")
 
 
 def _columns(connection: psycopg.Connection[Any], statement: str) -> tuple[str, ...]:

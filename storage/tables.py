@@ -25,9 +25,14 @@ from storage.columns import JsonDocument, UtcDateTime
 PARTITIONED = ("frames", "detections")
 """Tables that PostgreSQL keeps in one partition per UTC day of captured_at."""
 
-
-PRIVATE = ("api_tokens", "api_sessions")
+PRIVATE = ("api_tokens", "api_sessions", "reader_logins")
 """Tables that no role but framewatch's own may read."""
+
+VIEWS = (
+    *("detection_history", "detections_per_hour", "busiest_cameras", "latency_per_hour"),
+    *("ledger_balance", "camera_states", "camera_uptime", "evidence_pictures"),
+)
+"""The views, which docs/sql.md explains."""
 
 
 class Row(DeclarativeBase):
@@ -240,6 +245,15 @@ class SessionRow(Row):
     expires_at: Mapped[datetime]
 
 
+class ReaderLoginRow(Row):
+    """The login that a person's own SQL runs as on PostgreSQL; `storage.readers` keeps it."""
+
+    __tablename__ = "reader_logins"
+
+    role: Mapped[str] = mapped_column(String(63), primary_key=True)
+    password: Mapped[str] = mapped_column(Text)
+
+
 def _table(row: type[Row]) -> Table:
     table = row.__table__
     assert isinstance(table, Table)
@@ -251,4 +265,4 @@ frames, detections, frame_ledger = _table(FrameRow), _table(BoxRow), _table(Ledg
 camera_events = _table(CameraEventRow)
 detection_counts_hourly, detection_count_changes = _table(CountRow), _table(CountChangeRow)
 evidence = _table(EvidenceRow)
-api_tokens, api_sessions = _table(TokenRow), _table(SessionRow)
+api_tokens, api_sessions, reader_logins = _table(TokenRow), _table(SessionRow), _table(ReaderLoginRow)

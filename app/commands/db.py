@@ -1,7 +1,7 @@
 """`framewatch db`: the history database itself."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,16 +22,40 @@ group = typer.Typer(no_args_is_help=True, help="Make, upgrade and look at the hi
 
 @group.command()
 @with_settings("database_url")
-def upgrade(settings: Settings) -> None:
+def upgrade(
+    settings: Settings,
+    with_reader: Annotated[
+        bool,
+        typer.Option(
+            "--with-reader",
+            help="PostgreSQL: let other programs log in as framewatch_reader, which only reads; "
+            "prints its URL.",
+        ),
+    ] = False,
+) -> None:
     """Makes the tables, or brings older ones up to date; safe at any time, also from several hosts at once.
 
     framewatch db upgrade
     framewatch db upgrade --database-url postgresql+psycopg://framewatch@db-host/framewatch
+    framewatch db upgrade --with-reader
     """
     from app.database_access import opened_database
 
     with opened_database(settings, upgrade=True) as database:
         print_hint(f"{database.label} is up to date")
+        if with_reader:
+            _open_reader(database, settings)
+
+
+def _open_reader(database: "Database", settings: Settings) -> None:
+    """Prints the reader's URL on standard output; a password that was made up appears this once."""
+    given = settings.reader_password
+    reader = database.open_reader(given.get_secret_value() if given else None)
+    if given is None and reader.password is None:
+        print_hint(f"{reader.role} keeps its password; FRAMEWATCH_READER_PASSWORD sets another")
+    elif given is None:
+        print_hint(f"{reader.role} may log in; its password is shown this once:")
+    print(reader.url if given is None else replace(reader, password=None).url)
 
 
 @group.command()

@@ -70,7 +70,7 @@ def test_the_page_has_no_command_that_does_not_exist() -> None:
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_stands_in_the_settings_page_with_its_default(name: str) -> None:
     field = Settings.model_fields[name]
-    default = "" if field.default is None else f"`{field.default}`"
+    default = "" if field.default in (None, "") else f"`{field.default}`"
     assert f"| `{name}` | {default} | {field.description} |" in SETTINGS_PAGE
 
 

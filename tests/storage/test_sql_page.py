@@ -58,7 +58,9 @@ def test_the_page_names_every_column_of_the_view_in_order() -> None:
 def test_the_page_names_every_column_of_every_table(database: Database) -> None:
     rows = re.findall(r"^\| `(\w+)` \|.*?\|(.*)\|$", PAGE.split("## The tables")[1], re.MULTILINE)
     described = {name: set(re.findall(r"`(\w+)`", cells)) for name, cells in rows}
-    described["detections"] |= {"camera_id", "captured_at", "frame_index", "model_id"}
+    key = {"camera_id", "captured_at", "frame_index", "model_id"}
+    described["detections"] |= key
+    described["evidence"] |= {*key, "ordinal"}
     columns = {
         name: {column["name"] for column in inspect(database.engine).get_columns(name)}
         for name in Row.metadata.tables

@@ -1,10 +1,12 @@
 import json
+import re
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
-from storage.database import Database
+from storage.database import Database, open_database
 from tests.app.conftest import Cli
 
 
@@ -25,7 +27,7 @@ def test_info_counts_rows(cli: Cli, history: Database) -> None:
     found = json.loads(cli("db", "info", "--json").out)
     assert (found["dialect"], found["rows"]["detections"], found["revision"]) == ("sqlite", 5, found["head"])
     assert found["oldest"] == "2026-11-23T22:53:00.000000Z"
-    assert "rows in detections    5" in cli("db", "info").out
+    assert re.search(r"rows in detections +5\n", cli("db", "info").out)
 
 
 def test_prune_says_first_and_then_removes(cli: Cli, history: Database) -> None:
@@ -73,3 +75,27 @@ def test_everything_works_on_postgresql_too(cli: Cli, postgres_url: str) -> None
     assert cli("camera", "add", "gate", "usb://0", *at).code == 0
     assert cli("sql", "SELECT name FROM cameras", *at).out.splitlines() == ["name", "gate"]
     assert "partitions" in cli("db", "info", *at).out
+
+
+@pytest.mark.postgres
+def test_the_reader_gets_a_url_with_a_password_once(cli: Cli, postgres_url: str) -> None:
+    at = ("--database-url", postgres_url)
+    assert cli("db", "upgrade", *at).code == 0
+    close = "ALTER ROLE framewatch_reader NOLOGIN PASSWORD NULL"
+    database = open_database(postgres_url)
+    with database.writing() as connection:
+        connection.execute(text(close))
+    made = cli("db", "upgrade", "--with-reader", *at)
+    assert re.fullmatch(r"postgresql://framewatch_reader:[^@]+@127.0.0.1:\d+/test_\w+\n", made.out)
+    psycopg.connect(made.out.strip()).close()
+    again = cli("db", "upgrade", "--with-reader", *at)
+    assert re.fullmatch(r"postgresql://framewatch_reader@127.0.0.1:\d+/test_\w+\n", again.out)
+    assert "keeps its password" in again.err
+    with database.writing() as connection:
+        connection.execute(text(close))
+    database.close()
+
+
+def test_sqlite_needs_no_reader(cli: Cli) -> None:
+    done = cli("db", "upgrade", "--with-reader")
+    assert (done.code, "expected PostgreSQL" in done.err) == (2, True)
