@@ -1,8 +1,9 @@
 """Thin shells around the trainer and the evaluation: defaults, progress, and one line per error."""
 
 from pathlib import Path
+from typing import Self
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from app.tables import print_hint, stderr
 from app.training_data import default_images
@@ -46,21 +47,9 @@ def train_detector(config: TrainingConfig) -> Path | None:
         raise SettingsError(
             "expected one of --steps and --hours, got " + ("neither" if config.steps is None else "both")
         )
-    console = stderr()
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("training", total=1.0)
-
-        def show(state: TrainingProgress) -> None:
-            line = f"step {state.step}: loss {state.loss:.3f}, {state.pictures_per_s:.1f} pictures/s"
-            progress.update(task, completed=state.share, description=line)
-            if state.report is not None:
-                print_hint(f"step {state.step}: AP50 {state.report.ap50:.3f}, AP {state.report.ap:.3f}")
-            elif not console.is_terminal and state.step % PLAIN_EVERY_STEPS == 0:
-                print_hint(f"{line}, {state.share:.0%}")
-
-        write_config(config)
-        path = train(config, show)
+    write_config(config)
+    with _RunDisplay(config.work_dir) as display:
+        path = train(config, display.show)
     if path is not None:
         report = finish_run(config)
         on = "validation pictures" if config.val_json else "the pictures that it was trained on"
@@ -68,3 +57,37 @@ def train_detector(config: TrainingConfig) -> Path | None:
             f"AP50 {report.ap50:.3f}, AP {report.ap:.3f} on {on}; curves and pictures in {config.work_dir}"
         )
     return path
+
+
+class _RunDisplay:
+    """A progress bar, or plain lines where standard error is no terminal.
+
+    It appears with the first step that it is told of: processes that only help another one show nothing.
+    """
+
+    def __init__(self, work_dir: Path) -> None:
+        self._work_dir = work_dir
+        self._console = stderr()
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def show(self, state: TrainingProgress) -> None:
+        """One step was taken."""
+        if self._task is None:
+            if state.step > 1:
+                print_hint(f"going on after step {state.step - 1} of {self._work_dir}")
+            self._bar.start()
+            self._task = self._bar.add_task("training", total=1.0)
+        line = f"step {state.step}: loss {state.loss:.3f}, {state.pictures_per_s:.1f} pictures/s"
+        self._bar.update(self._task, completed=state.share, description=line)
+        if state.report is not None:
+            print_hint(f"step {state.step}: AP50 {state.report.ap50:.3f}, AP {state.report.ap:.3f}")
+        elif not self._console.is_terminal and state.step % PLAIN_EVERY_STEPS == 0:
+            print_hint(f"{line}, {state.share:.0%}")

@@ -132,6 +132,12 @@ def _read_header(path: Path) -> dict[str, Any]:
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
+            if file.read(2) in (b"PK", b"\x80\x02", b"\x80\x04"):
+                raise WeightsError(
+                    f"{path}: expected a safetensors file, got a torch file or a pickle under its name, "
+                    "which is not read here"
+                )
+            file.seek(0)
             length = int.from_bytes(file.read(8), "little")
             if length > size - 8:
                 raise ValueError("it ends inside its header")

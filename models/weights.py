@@ -4,13 +4,16 @@ Torch files are read with `weights_only=True` alone, so that no file can run cod
 (`list_weights`, `get_weights`, `WeightsEntry`) are here as well.
 """
 
+import hashlib
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError  # noqa: TID251  only to catch it: torch raises it for what it refuses
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -43,6 +46,8 @@ __all__ = [
     "shipped_file",
 ]
 
+_DIGEST_KEY = "framewatch_sha256"
+"""Beside the entry in a weights file: over its tensors and the entry, as `_digest` takes it."""
 _COUNTER = ".num_batches_tracked"
 """Batch norms count their training batches; nothing here reads that, and files of others may lack it."""
 
@@ -51,7 +56,8 @@ def save_checkpoint(path: str | Path, network: DetectionNetwork, info: WeightsEn
     """Write a network with its description, for `models.detector.load_detector(path)`.
 
     Matrices are stored as float16 (11 bits, against 8 of the bfloat16 that they run in), vectors as float32,
-    since variances may leave float16's range. The file appears at once or not at all.
+    since variances may leave float16's range. A digest of it all goes in, so that a change shows later. The
+    file appears at once or not at all.
     Raises WeightsError where the description is of another network.
     """
     if info.architecture != network.architecture or len(info.categories) != network.architecture.num_classes:
@@ -66,31 +72,72 @@ def save_checkpoint(path: str | Path, network: DetectionNetwork, info: WeightsEn
     }
     target = Path(path)
     partial = target.with_name(f".{target.name}.partial")
-    partial.write_bytes(save(state, metadata={CARD_KEY: encode_card(info)}))
+    card = encode_card(info)
+    partial.write_bytes(save(state, metadata={CARD_KEY: card, _DIGEST_KEY: _digest(state, card)}))
     partial.replace(target)
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Tensors by name from a safetensors or torch file.
 
-    Raises WeightsError for a file that is missing, damaged, or holds anything but tensors.
+    Raises WeightsError for a file that is missing, damaged, changed since `save_checkpoint` wrote it, or
+    holds anything but tensors.
     """
     file = Path(path)
     if not file.is_file():
         raise WeightsError(f"{file}: expected a weights file, found none there; check the path")
-    try:
-        if file.suffix == ".safetensors":
-            content: Any = load_file(file)
-        else:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, OSError) as error:
-        raise WeightsError(
-            f"{file}: expected plain tensors as safetensors or a torch state dict, got a damaged file or one "
-            "with other objects inside, which is not read"
-        ) from error
+    content: Any = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch_file(file)
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise WeightsError(f"{file}: expected a dictionary of tensors by name, got others; save state_dict()")
     return content
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = load_file(file)
+        with safe_open(file, "pt") as opened:
+            said: Mapping[str, str] = opened.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"{file}: expected a safetensors file, got a damaged one or something else ({error})"
+        ) from error
+    wanted = said.get(_DIGEST_KEY)
+    if wanted is not None and wanted != _digest(tensors, said.get(CARD_KEY, "")):
+        raise WeightsError(
+            f"{file}: expected the numbers and the description that it was saved with, got others: the file "
+            "was changed or damaged; take a fresh copy"
+        )
+    return tensors
+
+
+def _digest(tensors: Mapping[str, Tensor], card: str) -> str:
+    """SHA-256, hexadecimal, over the entry's text and every tensor's name, type, shape and bytes, by name."""
+    digest = hashlib.sha256(card.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _read_torch_file(file: Path) -> Any:
+    """What a torch file holds; its unpickler builds tensors and plain containers and calls nothing else."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of odd pickles and TorchScript, refused below
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        inside = f"objects of {found[1]}" if found else "other objects"
+        raise WeightsError(
+            f"{file}: expected plain tensors, got {inside}, which could run code and is not read; "
+            "save the state_dict() of the network"
+        ) from error
+    except (RuntimeError, ValueError, LookupError, EOFError, OSError) as error:
+        raise WeightsError(
+            f"{file}: expected plain tensors as a torch state dict, got a truncated or damaged file, or "
+            "another format; fetch it again"
+        ) from error
 
 
 def load_state_dict(network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:

@@ -1,5 +1,8 @@
+import os
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from core.errors import WeightsError
+from models.catalogue import CARD_KEY, encode_card
+from models.detector import load_detector
 from models.network import create_detector_network
 from models.weights import (
     WeightsEntry,
@@ -90,10 +95,70 @@ def test_a_torch_file_of_tensors_is_read(tmp_path: Path) -> None:
     assert torch.equal(read_state_dict(tmp_path / "plain.pth")["weight"], torch.ones(2))
 
 
-def test_a_pickled_module_is_refused(tmp_path: Path) -> None:
+class Intruder:
+    """Pickled, it is a call that makes a file as soon as someone unpickles it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.pt", "a.bin", "a.safetensors"])
+@pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_nothing_is_unpickled(tmp_path: Path, name: str, write: Callable[[object, Path], object]) -> None:
+    path, trace = tmp_path / name, tmp_path / "trace"
+    write({"backbone.conv1.weight": Intruder(trace)}, path)
+    for read in (read_state_dict, load_detector):
+        with pytest.raises(WeightsError, match=r"could run code and is not read|expected a safetensors file"):
+            read(path)
+    assert not trace.exists()
+    careless = path.rename(tmp_path / "careless.pth")
+    torch.load(careless, weights_only=False) if write is torch.save else pickle.loads(careless.read_bytes())
+    assert trace.exists(), "this file is dangerous indeed"
+
+
+def test_a_pickled_module_is_refused_by_the_name_of_what_is_inside(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
-    with pytest.raises(WeightsError, match="which is not read"):
+    with pytest.raises(WeightsError, match=r"objects of torch\.nn\.modules\.linear\.Linear, .* is not read"):
         read_state_dict(tmp_path / "module.pth")
+
+
+def test_a_file_whose_numbers_or_description_were_changed_is_refused(
+    tmp_path: Path, network: torch.nn.Module
+) -> None:
+    path = tmp_path / "yard.safetensors"
+    save_checkpoint(path, network, entry_for(network))
+    good = path.read_bytes()
+    assert load_detector(path).categories == ("person", "car")
+    for changed in (
+        good[:-1000] + bytes([good[-1000] ^ 1]) + good[-999:],
+        good.replace(b"person", b"parson"),
+        good.replace(b"neck.lateral.0.0.weight", b"neck.lateral.1.0.weight", 1),
+    ):
+        assert changed != good
+        path.write_bytes(changed)
+        with pytest.raises(WeightsError, match=r"changed or damaged|expected a safetensors file") as error:
+            load_detector(path)
+        assert "\n" not in str(error.value)
+
+
+def test_a_file_of_before_there_were_digests_is_read(tmp_path: Path, network: torch.nn.Module) -> None:
+    card = encode_card(entry_for(network))
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(state, tmp_path / "old.safetensors", metadata={CARD_KEY: card})
+    assert load_detector(tmp_path / "old.safetensors").categories == ("person", "car")
+
+
+def test_weights_of_another_network_than_described_are_refused(
+    tmp_path: Path, network: torch.nn.Module
+) -> None:
+    wide = create_detector_network("resnet18_thin", "fpn", 2, 32)
+    card = encode_card(entry_for(wide))
+    save_file(dict(network.state_dict()), tmp_path / "odd.safetensors", metadata={CARD_KEY: card})
+    with pytest.raises(WeightsError, match=r"expected .* of shape \(32, .*got \(16, "):
+        load_detector(tmp_path / "odd.safetensors")
 
 
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
@@ -108,7 +173,7 @@ def test_a_truncated_torch_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cut.pth"
     torch.save({"weight": torch.ones(1000)}, path)
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(WeightsError, match="damaged"):
+    with pytest.raises(WeightsError, match="truncated or damaged"):
         read_state_dict(path)
 
 

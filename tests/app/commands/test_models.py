@@ -1,4 +1,5 @@
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -96,6 +97,21 @@ def test_a_truncated_video_leaves_no_half_output(cli: Cli, folder: Path, tiny_we
     assert done.err.splitlines()[-1].startswith("error: cut.avi: expected about 60 frames")
     assert "Traceback" not in done.err
     assert not (folder / "found.mp4").exists()
+
+
+def test_a_weights_file_that_is_no_longer_what_it_was_is_refused_in_one_line(
+    cli: Cli, pictures: Path, tiny_weights: Path
+) -> None:
+    good = tiny_weights.read_bytes()
+    for content, reason in (
+        (good[:-100] + bytes(100), "the file was changed or damaged; take a fresh copy"),
+        (good[:-100], "the file is truncated or damaged; fetch it again"),
+        (pickle.dumps({"weight": [1.0]}), "got a torch file or a pickle under its name, which is not read"),
+    ):
+        Path("bad.safetensors").write_bytes(content)
+        done = cli("models", "detect", pictures / "p0.png", "--model", "bad.safetensors")
+        assert done.code == 2
+        assert reason in done.error
 
 
 @pytest.fixture
