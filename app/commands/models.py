@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands import training
+from app.commands import labelling, training
 from app.options import with_settings
 from app.tables import Column, print_hint, print_table
 from core.settings import Settings
@@ -93,5 +93,6 @@ def detect(
     print_hint(summary)
 
 
+group.command()(labelling.label)
 group.command()(training.train)
 group.command(name="eval")(training.evaluate)

@@ -122,7 +122,7 @@ def read_coco(annotation_file: Path, images_dir: Path, categories: tuple[str, ..
 
     Raises UsageError for broken JSON, missing keys, unknown references and missing picture files.
     """
-    content = _read_json(annotation_file)
+    content = read_json(annotation_file)
     try:
         class_of = _class_of_category(content["categories"], categories, annotation_file)
         annotations = _by_image(content["annotations"], annotation_file, content["images"])
@@ -145,7 +145,8 @@ def read_coco(annotation_file: Path, images_dir: Path, categories: tuple[str, ..
     return DetectionDataset(categories, pictures)
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
+def read_json(path: Path) -> Mapping[str, Any]:
+    """The object in a JSON file. Raises UsageError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
