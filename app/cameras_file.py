@@ -89,7 +89,8 @@ def make_camera(values: Mapping[str, Any], folder: Path | None = None) -> Camera
     given = dict(values)
     url = str(given["url"])
     if not url.startswith("${") and is_recorded(url):  # a reference hides what it is: taken for a live camera
-        given = {"policy": "wait", "max_age_s": None} | given
+        if not given.get("loop"):
+            given = {"policy": "wait", "max_age_s": None} | given
         if "://" not in url:  # `ingest` may run elsewhere
             given["url"] = str(((folder or Path()) / Path(url).expanduser()).absolute())
     try:

@@ -51,6 +51,10 @@ class CameraState:
     """Frames that could not be decoded since the reader's start."""
     error: str | None = None
     """Why the last connection was lost or failed."""
+    clock_ahead_s: float | None = None
+    """How far the camera's clock is ahead of this host's, by its own reports; None where it sends none."""
+    drift_ppm: float | None = None
+    """How fast the camera's stream time runs against this host's clock; None in its first minute."""
     ingest: str | None = None
     """The ingest process that reads the camera, where several share the cameras."""
 

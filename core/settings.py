@@ -92,7 +92,7 @@ class Settings(BaseSettings):
         512 * 1024 * 1024, ge=1024, description="Most waiting bytes of all cameras together."
     )
     jpeg_quality: int = Field(85, ge=10, le=100, description="Quality of the JPEG pictures on the queue.")
-    open_timeout_s: float = Field(10.0, gt=0, description="How long a camera may take to answer.")
+    open_timeout_s: float = Field(6.0, gt=0, description="How long a camera may take to answer.")
     stall_timeout_s: float = Field(
         5.0, gt=0, description="Silence after which a camera counts as lost and is opened anew."
     )
@@ -100,7 +100,15 @@ class Settings(BaseSettings):
         0.5, gt=0, description="First wait before a lost camera is opened anew; doubles with jitter."
     )
     reconnect_max_s: float = Field(
-        30.0, gt=0, description="Longest wait before a lost camera is opened anew."
+        7.0,
+        gt=0,
+        description="Longest wait before a lost camera is opened anew; a try of it costs next to nothing.",
+    )
+    refused_wait_s: float = Field(
+        60.0,
+        gt=0,
+        description="First wait after a camera refused user or password; doubles up to 16 times as much, "
+        "as many cameras lock the account otherwise.",
     )
     camera_lease_s: float = Field(
         4.0,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from core.camera_state import CameraActivity, CameraEvent, CameraState, new_state, with_activity
+from ingest.timestamps import ClockReport
 
 LOG = logging.getLogger(__name__)
 REPORT_EVERY_S = 1.0
@@ -63,8 +64,8 @@ class ActivityReporter:
         self._counted_from, self._captured = time.monotonic(), 0
         self._report(self._state)
 
-    def frame_captured(self, captured_at: datetime, published: int) -> None:
-        """Counts one frame; `published` is the reader's count of queued frames so far."""
+    def frame_captured(self, captured_at: datetime, published: int, clock: ClockReport) -> None:
+        """Counts one frame; `published` are those queued so far, `clock` is what its source's times tell."""
         with self._lock:
             # Not by its first frame: when a wait times out, FFmpeg hands out one that it had kept back.
             if self._state.activity is CameraActivity.STALLED and self._captured:
@@ -74,14 +75,14 @@ class ActivityReporter:
             self._captured += 1
             self._state = replace(self._state, last_frame_at=captured_at)
             if time.monotonic() - self._reported_at >= REPORT_EVERY_S:
-                self._report_rates(published)
+                self._report_rates(published, clock)
 
     def frame_corrupt(self) -> None:
         """Counts one frame that could not be decoded."""
         with self._lock:
             self._state = replace(self._state, corrupt=self._state.corrupt + 1)
 
-    def _report_rates(self, published: int) -> None:
+    def _report_rates(self, published: int, clock: ClockReport) -> None:
         now = time.monotonic()
         elapsed_s = max(now - self._counted_from, 1e-3)
         self._state = replace(
@@ -89,6 +90,8 @@ class ActivityReporter:
             fps_in=round(self._captured / elapsed_s, 2),
             fps_out=round((published - self._published_before) / elapsed_s, 2),
             reported_at=datetime.now(UTC),
+            clock_ahead_s=clock.ahead_s,
+            drift_ppm=clock.drift_ppm,
         )
         self._reported_at = self._counted_from = now
         self._captured = 0

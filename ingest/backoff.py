@@ -17,11 +17,6 @@ class Backoff:
         self.tries += 1
         return random.uniform(ceiling_s / 2, ceiling_s)
 
-    def next_longest_s(self) -> float:
-        """The longest wait, for a server that counts the tries against us."""
-        self.tries += 1
-        return random.uniform(self._longest_s / 2, self._longest_s)
-
     def reset(self) -> None:
         """After a success, the next wait is a short one again."""
         self.tries = 0

@@ -18,7 +18,7 @@ def camera_for(url: str, name: str | None = None, **options: Any) -> Camera:
     A recording waits for room and never turns stale, so that no frame of it is lost; a live camera drops the
     oldest frame and what is older than ten seconds. Raises SourceError for an unknown kind of URL.
     """
-    if is_recorded(url):
+    if is_recorded(url) and not options.get("loop"):
         options = {"policy": Policy.WAIT, "max_age_s": None} | options
     return Camera(name=name or name_from(url), url=url, **options)
 

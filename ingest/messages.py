@@ -35,6 +35,7 @@ class IngestOptions:
             stall_timeout_s=settings.stall_timeout_s,
             reconnect_min_s=settings.reconnect_min_s,
             reconnect_max_s=settings.reconnect_max_s,
+            refused_wait_s=settings.refused_wait_s,
             must_answer=must_answer,
         )
         limits = QueueLimits.from_settings(settings)

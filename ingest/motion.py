@@ -12,24 +12,24 @@ _LEVELS = 18
 _LEAST_SHARE = 0.0005
 """Share of the picture that must move: 10 of 160x120 pixels, a person of 60 pixels in 1080p."""
 _FOLLOW = 0.05
-_FLOOR = timedelta(seconds=10)
 
 
 class MotionGate:
     """Compares each frame with a slowly following background, on a small grey copy.
 
-    A frame passes at least every ten seconds, so that still objects are seen as well. Changes of the light as
-    a whole are levelled out.
+    A frame passes at least every `floor_s` seconds, so that still objects are seen as well. Changes of the
+    light as a whole are levelled out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, floor_s: float = 10.0) -> None:
+        self._floor = timedelta(seconds=floor_s)
         self._background: NDArray[np.float32] | None = None
         self._passed_at: datetime | None = None
 
     def passes(self, image: NDArray[np.uint8], captured_at: datetime) -> bool:
         """Whether to analyse this image (H, W, 3) BGR."""
         moved = self._moved(image)
-        due = self._passed_at is None or captured_at - self._passed_at >= _FLOOR
+        due = self._passed_at is None or captured_at - self._passed_at >= self._floor
         if moved or due:
             self._passed_at = captured_at
         return moved or due

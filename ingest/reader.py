@@ -20,6 +20,8 @@ from ingest.sampling import Sampler
 from ingest.sources import open_source
 from ingest.sources.source import FrameSource, SourceFrame, SourceOptions
 
+LONGEST_REFUSED_WAIT = 16
+"""Times `refused_wait_s`."""
 HEALTHY_AFTER_S = 10.0
 """A camera that was live for as long starts with short waits again."""
 STALLED_AFTER = 0.5
@@ -34,10 +36,11 @@ class ReaderOptions:
     model: str
     """Weights name for cameras that name none."""
     jpeg_quality: int = 85
-    open_timeout_s: float = 10.0
+    open_timeout_s: float = 6.0
     stall_timeout_s: float = 5.0
     reconnect_min_s: float = 0.5
-    reconnect_max_s: float = 30.0
+    reconnect_max_s: float = 7.0
+    refused_wait_s: float = 60.0
     must_answer: bool = False
     """Give up when the first connection fails, instead of trying for ever."""
 
@@ -111,11 +114,14 @@ class CameraReader:
             fps=camera.fps,
             keyframes_only=camera.keyframes_only,
             transport=camera.transport,
+            hwaccel=camera.hwaccel,
+            loop=camera.loop,
         )
         self._backoff = Backoff(options.reconnect_min_s, options.reconnect_max_s)
+        self._refused = Backoff(options.refused_wait_s, LONGEST_REFUSED_WAIT * options.refused_wait_s)
         self._sampler = Sampler(camera.fps)
         self._mask = Mask(camera.masks, camera.areas)
-        self._gate = MotionGate() if camera.motion else None
+        self._gate = MotionGate(camera.motion_floor_s) if camera.motion else None
         self._index = 0
         self._last_captured_at: datetime | None = None
 
@@ -147,19 +153,19 @@ class CameraReader:
             self._activity.silent(silence_s)
 
     def _read_until_end(self) -> None:
-        was_live = False
+        was_open = False
         while not self._stop.is_set():
+            asked_at = time.monotonic()
             try:
                 with self._connect() as source:
-                    was_live = True
-                    self._activity.change(CameraActivity.LIVE, f"live ({source.format})")
+                    was_open = True
                     self._read(source)
                     return
             except SourceLostError as lost:
-                if self._options.must_answer and not was_live:
+                if self._options.must_answer and not was_open:
                     raise
                 self.outbox.flush()
-                self._back_off(lost)
+                self._back_off(lost, time.monotonic() - asked_at)
 
     def _connect(self) -> FrameSource:
         name = redact_url(self._camera.url)
@@ -168,11 +174,16 @@ class CameraReader:
         self._heart.beat(2 * self._options.open_timeout_s + 30)
         return open_source(self._camera.url, self._source_options)
 
-    def _back_off(self, lost: SourceLostError) -> None:
-        if self._activity.live_for_s > HEALTHY_AFTER_S:
+    def _back_off(self, lost: SourceLostError, tried_for_s: float) -> None:
+        """Waits; what a vain try took counts as part of the wait."""
+        refused, live_for_s = isinstance(lost, SourceRefusedError), self._activity.live_for_s
+        if live_for_s > 0:
+            self._refused.reset()
+        if live_for_s > HEALTHY_AFTER_S:
             self._backoff.reset()
-        refused = isinstance(lost, SourceRefusedError)
-        wait_s = self._backoff.next_longest_s() if refused else self._backoff.next_s()
+        wait_s = (self._refused if refused else self._backoff).next_s()
+        if live_for_s == 0 and not refused:
+            wait_s = max(self._options.reconnect_min_s / 2, wait_s - tried_for_s)
         activity = CameraActivity.REFUSED if refused else CameraActivity.BACKING_OFF
         self._activity.change(activity, f"lost: {lost}; trying again in {wait_s:.1f} s", str(lost))
         self._heart.beat(None)
@@ -185,9 +196,16 @@ class CameraReader:
             if self._stop.is_set():
                 return
             self._heart.beat(None)  # Redis may keep us waiting
+            if not (frame.is_damaged or frame.is_left_out):
+                self._note_live(source)
             self._take(frame, recorded=source.recorded)
-            self._activity.frame_captured(frame.captured_at, self.outbox.published)
+            self._activity.frame_captured(frame.captured_at, self.outbox.published, source.clock)
             self._heart.beat(silence_s)
+
+    def _note_live(self, source: FrameSource) -> None:
+        """A camera is live when a picture comes, not when it answers."""
+        if self._activity.state.activity is CameraActivity.CONNECTING:
+            self._activity.change(CameraActivity.LIVE, f"live ({source.format})")
 
     def _take(self, source_frame: SourceFrame, *, recorded: bool) -> None:
         if source_frame.is_left_out:

@@ -4,11 +4,13 @@ All times here are whole microseconds since 1970-01-01T00:00Z, so that no roundi
 """
 
 import time
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 MICROSECONDS = 1_000_000
 _CATCH_UP_RATE = Fraction(9, 10)
 _DELAY_WINDOW_US = 30 * MICROSECONDS
+_MOST_DELAY_US = 5 * MICROSECONDS
 
 
 def to_media_microseconds(pts: int | None, time_base: Fraction | None) -> int | None:
@@ -66,41 +68,83 @@ class SteadyClock:
         return self._last_us
 
 
+@dataclass(frozen=True, slots=True)
+class ClockReport:
+    """What a camera's times tell about its clock; None where it does not tell."""
+
+    ahead_s: float | None = None
+    """Its clock less this machine's, by its own reports, less the shortest way of a frame to here."""
+    drift_ppm: float | None = None
+    """How fast its stream time runs against this machine's clock: 10 gains a second per day and more."""
+
+
 class LiveTimeline:
-    """Maps a live stream's time to the wall clock by the least delay seen lately.
+    """Maps a live stream's time to the wall clock: by the sender's clock where it tells and can be right.
 
     A frame cannot arrive before it was captured, so of all (arrival - stream time) in the last half to whole
     minute the smallest is the best guess of the offset: bursts (a camera sends its buffered group of pictures
     first), network jitter and pauses of this process do not shift the times, a drifting camera clock is
     followed, and no frame lies in the future. Stream time that jumps back starts anew at the arrival.
+
+    That guess takes the fastest frame's way for none. A camera that sends its clock's time knows better, as
+    long as that clock is right: when its frames seem to arrive before they were captured, or more than five
+    seconds after, it is not, and the guess holds.
     """
 
     def __init__(self) -> None:
         self._last_us = 0
+        self._last_arrival_us: int | None = None
         self._media_us: int | None = None
         self._offset_us: int | None = None
         self._earlier_offset_us: int | None = None
         self._window_ends_us = 0
+        self._first_window: tuple[int, int] | None = None
+        self.report = ClockReport()
 
-    def capture_time_us(self, media_us: int | None, arrival_us: int) -> int:
+    def capture_time_us(self, media_us: int | None, arrival_us: int, sender_us: int | None = None) -> int:
         """Time of the frame at stream time `media_us` that arrived at `arrival_us` by `SteadyClock`.
 
-        A frame without a time stamp was captured when it arrived.
+        `sender_us` is what the camera's clock showed then. A frame without a time stamp was captured when it
+        arrived. The answer is always later than the one before: what would jump back goes on at half speed.
         """
         moment_us = arrival_us
         if media_us is not None:
             if self._media_us is not None and media_us < self._media_us:
-                self._offset_us = self._earlier_offset_us = None
+                self._offset_us = self._earlier_offset_us = self._first_window = None
             self._media_us = media_us
             moment_us = media_us + self._least_offset_us(arrival_us - media_us, arrival_us)
-        self._last_us = max(moment_us, self._last_us + 1)
-        return self._last_us
+            if sender_us is not None:
+                moment_us = self._by_sender_us(moment_us, sender_us)
+        if moment_us <= self._last_us:
+            waited_us = arrival_us - (self._last_arrival_us or arrival_us)
+            moment_us = self._last_us + max(1, waited_us // 2)
+        self._last_us, self._last_arrival_us = moment_us, arrival_us
+        return moment_us
+
+    def _by_sender_us(self, guess_us: int, sender_us: int) -> int:
+        delay_us = guess_us - sender_us
+        self.report = replace(self.report, ahead_s=round(-delay_us / MICROSECONDS, 3))
+        return sender_us if 0 <= delay_us <= _MOST_DELAY_US else guess_us
 
     def _least_offset_us(self, offset_us: int, arrival_us: int) -> int:
         if self._offset_us is None or arrival_us >= self._window_ends_us:
+            self._note_drift()
             self._earlier_offset_us, self._offset_us = self._offset_us, offset_us
             self._window_ends_us = arrival_us + _DELAY_WINDOW_US
         self._offset_us = min(self._offset_us, offset_us)
         if self._earlier_offset_us is None:
             return self._offset_us
         return min(self._offset_us, self._earlier_offset_us)
+
+    def _note_drift(self) -> None:
+        """At the end of a window: compares its least offset with the first window's."""
+        if self._offset_us is None:
+            return
+        if self._first_window is None:
+            self._first_window = (self._window_ends_us, self._offset_us)
+            return
+        ended_us, offset_us = self._first_window
+        gained_us = offset_us - self._offset_us
+        self.report = replace(
+            self.report, drift_ppm=round(gained_us / (self._window_ends_us - ended_us) * 1e6, 1)
+        )

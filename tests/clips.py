@@ -41,6 +41,7 @@ def write_clip(
     times_ms: Sequence[int] | None = None,
     codec: str = "libx264",
     metadata: dict[str, str] | None = None,
+    keyframe_every: int | None = None,
 ) -> Path:
     """A clip of numbered pictures; `times_ms` gives each frame its own time (variable frame rate)."""
     with av.open(str(path), "w") as container:
@@ -50,6 +51,8 @@ def write_clip(
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         if codec == "libx264":
             stream.options = {"preset": "ultrafast", "crf": "18", "bf": "0"}
+        if keyframe_every is not None:
+            stream.codec_context.gop_size = keyframe_every
         if times_ms is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(frames):

@@ -13,8 +13,10 @@ from core.errors import SourceError
 from core.urls import redact_url
 from ingest.references import resolve_references
 from ingest.sources.files import VideoFile
+from ingest.sources.http import open_http
 from ingest.sources.images import SUFFIXES, PictureFile, PictureFolder
-from ingest.sources.mjpeg import MjpegStream
+from ingest.sources.looped import LoopedRecording
+from ingest.sources.rtmp import open_rtmp
 from ingest.sources.rtsp import open_rtsp
 from ingest.sources.source import FrameSource, SourceOptions
 from ingest.sources.usb import UsbCamera
@@ -53,7 +55,8 @@ def _open_path(url: str, options: SourceOptions) -> FrameSource:
 KINDS = (
     SourceKind(("file",), "street.mp4, pictures/ or file:///videos/street.mp4", _open_path, recorded=True),
     SourceKind(("rtsp", "rtsps"), "rtsp://USER:PASSWORD@HOST/PATH", open_rtsp),
-    SourceKind(("http", "https"), "http://USER:PASSWORD@HOST/PATH (MJPEG)", MjpegStream),
+    SourceKind(("http", "https"), "http://USER:PASSWORD@HOST/PATH (MJPEG or HLS)", open_http),
+    SourceKind(("rtmp", "rtmps"), "rtmp://HOST/APP/STREAM", open_rtmp),
     SourceKind(("usb",), "usb://0 or /dev/video0", UsbCamera),
 )
 
@@ -95,8 +98,10 @@ def open_source(url: str, options: SourceOptions | None = None) -> FrameSource:
     may work later (SourceRefusedError: with another password).
     """
     shown_as, resolved = redact_url(url), resolve_references(url)
-    kind = _find_kind(resolved, shown_as)
-    return kind.open(resolved, replace(options or SourceOptions(), shown_as=shown_as))
+    kind, said = _find_kind(resolved, shown_as), replace(options or SourceOptions(), shown_as=shown_as)
+    if kind.recorded and said.loop:
+        return LoopedRecording(lambda: kind.open(resolved, said), said)
+    return kind.open(resolved, said)
 
 
 def _find_kind(url: str, shown_as: str) -> SourceKind:

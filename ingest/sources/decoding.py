@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from fractions import Fraction
-from typing import NoReturn
 
 import av
 import numpy as np
@@ -74,8 +73,3 @@ class PictureMaker:
         if quarter_turns:
             image = np.ascontiguousarray(np.rot90(image, quarter_turns))
         return Picture(image, size)
-
-
-def undecodable() -> NoReturn:
-    """Stands for the picture of a packet that the decoder refused."""
-    raise CorruptFrameError("expected a decodable video packet, got a damaged one")

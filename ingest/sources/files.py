@@ -16,8 +16,9 @@ from av.video.stream import VideoStream
 from core.errors import SourceError
 from core.types import from_microseconds, to_microseconds
 from ingest.sources.completeness import Completeness, promised_frames
-from ingest.sources.decoding import PictureMaker, frame_rate, open_container, stream_format, undecodable
+from ingest.sources.decoding import PictureMaker, frame_rate, open_container, stream_format
 from ingest.sources.source import FrameSource, SourceFormat, SourceFrame, SourceOptions
+from ingest.sources.stream_decoder import StreamDecoder
 from ingest.timestamps import RecordedTimeline, to_media_microseconds
 
 # Playlists and concatenations inside a file must not make us open anything else.
@@ -41,8 +42,7 @@ class VideoFile(FrameSource):
         except SourceError:
             self._container.close()
             raise
-        self._stream.thread_type = "AUTO"
-        self._stream.codec_context.thread_count = _DECODER_THREADS
+        self._decoder = StreamDecoder(self._stream, options, _DECODER_THREADS)
         self._format = stream_format(self._stream)  # now: PyAV crashes when asked after closing
 
     @property
@@ -80,11 +80,11 @@ class VideoFile(FrameSource):
         damaged = packet.is_corrupt
         if not damaged:
             try:
-                frames = self._stream.decode(packet)
+                frames = self._decoder.decode(packet)
             except av.FFmpegError:
                 damaged = True
         if damaged:
-            yield SourceFrame(from_microseconds(timeline.capture_time_us(None)), undecodable)
+            yield SourceFrame.damaged(from_microseconds(timeline.capture_time_us(None)))
         for frame in frames:
             moment_us = timeline.capture_time_us(to_media_microseconds(frame.pts, frame.time_base))
             yield SourceFrame(from_microseconds(moment_us), partial(self._pictures.make, frame))

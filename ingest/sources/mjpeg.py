@@ -39,6 +39,16 @@ class _Connection:
         self.connection.close()
 
 
+class OtherContentError(SourceError):
+    """The address answers, but with something else than MJPEG."""
+
+    def __init__(self, name: str, content_type: str) -> None:
+        super().__init__(
+            f"{name}: expected multipart/x-mixed-replace (MJPEG) or an HLS playlist, got {content_type}"
+        )
+        self.content_type = content_type
+
+
 class MjpegStream(FrameSource):
     """A camera's stream of JPEG pictures; each was captured when it arrived."""
 
@@ -51,7 +61,7 @@ class MjpegStream(FrameSource):
         kind = self._connected.response.headers.get_content_type()
         if not kind.startswith("multipart/"):
             self._connected.close()
-            raise SourceError(f"{self._name}: expected multipart/x-mixed-replace (MJPEG), got {kind}")
+            raise OtherContentError(self._name, kind)
         self._connected.socket.settimeout(options.stall_timeout_s)
         self._buffer = bytearray()
         self._deadline = 0.0

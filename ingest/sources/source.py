@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from core.errors import CorruptFrameError
 from core.types import Size, Transport
-from ingest.timestamps import SteadyClock
+from ingest.timestamps import ClockReport, SteadyClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,10 @@ class SourceOptions:
     """Decode keyframes alone; None: when they come at least as often as `fps` asks for."""
     transport: Transport = Transport.TCP
     """Of RTSP."""
+    hwaccel: str | None = None
+    """Decode on the graphics card, by FFmpeg's name of the way; None: on the CPU."""
+    loop: bool = False
+    """Play a recording again and again, as a live camera."""
     shown_as: str = "source"
     """What messages call it: the URL without its secrets."""
     clock: SteadyClock = field(default_factory=SteadyClock)
@@ -55,6 +59,8 @@ class SourceFrame:
         self.captured_at = captured_at
         self.is_left_out = False
         """Whether its source left it out undecoded, as more come than are wanted: it has no picture."""
+        self.is_damaged = False
+        """Whether it came as something that no decoder takes: it has no picture."""
         self._make_picture = make_picture
 
     @classmethod
@@ -62,6 +68,13 @@ class SourceFrame:
         """A frame that came and was not decoded."""
         frame = cls(captured_at, _not_decoded)
         frame.is_left_out = True
+        return frame
+
+    @classmethod
+    def damaged(cls, captured_at: datetime) -> "SourceFrame":
+        """A frame that came and could not be decoded."""
+        frame = cls(captured_at, _undecodable)
+        frame.is_damaged = True
         return frame
 
     @cached_property
@@ -81,6 +94,10 @@ class SourceFrame:
 
 def _not_decoded() -> NoReturn:
     raise CorruptFrameError("expected a decoded frame, got one that was left out")
+
+
+def _undecodable() -> NoReturn:
+    raise CorruptFrameError("expected a decodable video packet, got a damaged one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +129,11 @@ class FrameSource(ABC):
     @abstractmethod
     def format(self) -> SourceFormat:
         """Codec, size and frame rate."""
+
+    @property
+    def clock(self) -> ClockReport:
+        """What its times tell about its clock so far."""
+        return ClockReport()
 
     @abstractmethod
     def __iter__(self) -> Iterator[SourceFrame]:

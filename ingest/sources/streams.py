@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import partial
+from typing import cast
 
 import av
 from av.container import InputContainer
@@ -12,10 +14,12 @@ from av.video.stream import VideoStream
 
 from core.errors import SourceLostError, SourceRefusedError
 from core.types import from_microseconds
-from ingest.sources.decoding import PictureMaker, open_container, stream_format, undecodable
+from ingest.sources.decoding import PictureMaker, open_container, stream_format
 from ingest.sources.keyframes import KeyframeChoice
+from ingest.sources.sender_clock import SenderClock
 from ingest.sources.source import FrameSource, SourceFormat, SourceFrame, SourceOptions
-from ingest.timestamps import LiveTimeline, to_media_microseconds
+from ingest.sources.stream_decoder import StreamDecoder
+from ingest.timestamps import ClockReport, LiveTimeline, to_media_microseconds
 
 
 class NetworkStream(FrameSource):
@@ -36,19 +40,20 @@ class NetworkStream(FrameSource):
         """
         self._name = options.shown_as
         self._options = options
-        self._stall_timeout_s = stall_timeout_s or options.stall_timeout_s
+        self.stall_timeout_s = stall_timeout_s or options.stall_timeout_s
         self._pictures = PictureMaker(options.max_side)
         self._keyframes = KeyframeChoice(options.fps, options.keyframes_only)
+        self._timeline, self._sender = LiveTimeline(), SenderClock()
         self._container = self._open(url, demuxer_options)
         if not self._container.streams.video or self._container.streams.video[0].codec_context is None:
             self._container.close()
             raise SourceLostError(f"{self._name}: expected a video stream, got none that decodes")
         self._stream = self._container.streams.video[0]
-        self._stream.codec_context.thread_count = 1
+        self._decoder = StreamDecoder(self._stream, options)
         self._format = stream_format(self._stream)  # now: PyAV crashes when asked after closing
 
     def _open(self, url: str, demuxer_options: Mapping[str, str]) -> InputContainer:
-        limits_s = (self._options.open_timeout_s, self._stall_timeout_s)
+        limits_s = (self._options.open_timeout_s, self.stall_timeout_s)
         asked_at = time.monotonic()
         try:
             return open_container(url, demuxer_options, limits_s)
@@ -69,11 +74,15 @@ class NetworkStream(FrameSource):
     def format(self) -> SourceFormat:
         return self._format
 
+    @property
+    def clock(self) -> ClockReport:
+        return self._timeline.report
+
     def __iter__(self) -> Iterator[SourceFrame]:
-        timeline = LiveTimeline()
         last_frame_at = time.monotonic()
         for packet in self._packets():
             arrival_us = self._options.clock.now_us()
+            self._sender.follow(packet)
             if packet.is_keyframe:
                 self._keyframes.follow(_packet_time_s(packet, arrival_us))
             elif self._keyframes.active:
@@ -82,33 +91,35 @@ class NetworkStream(FrameSource):
                 continue
             damaged, frames = self._decode(packet)
             for frame in frames:
-                media_us = to_media_microseconds(frame.pts, frame.time_base)
-                moment_us = timeline.capture_time_us(media_us, arrival_us)
-                yield SourceFrame(from_microseconds(moment_us), partial(self._pictures.make, frame))
+                yield SourceFrame(self._captured_at(frame, arrival_us), partial(self._pictures.make, frame))
             if damaged:
-                moment_us = timeline.capture_time_us(None, arrival_us)
-                yield SourceFrame(from_microseconds(moment_us), undecodable)
+                yield SourceFrame.damaged(self._captured_at(None, arrival_us))
             if frames:
                 last_frame_at = time.monotonic()
             else:
                 self._check_progress(last_frame_at)
 
+    def _captured_at(self, frame: VideoFrame | None, arrival_us: int) -> datetime:
+        media_us = None if frame is None else to_media_microseconds(frame.pts, frame.time_base)
+        sender_us = self._sender.time_us(media_us)
+        return from_microseconds(self._timeline.capture_time_us(media_us, arrival_us, sender_us))
+
     def _check_progress(self, last_frame_at: float) -> None:
         """Raises SourceLostError for a camera that has been sending only what cannot be decoded."""
         silent_s = time.monotonic() - last_frame_at
-        if silent_s > self._stall_timeout_s + self._keyframes.patience_s:
+        if silent_s > self.stall_timeout_s + self._keyframes.patience_s:
             raise SourceLostError(f"{self._name}: no decodable picture for {silent_s:.1f} s")
 
     def _packets(self) -> Iterator["Packet[VideoStream]"]:
-        """The packets until the stream ends or stands still, which raises SourceLostError.
+        """The video's packets until the stream ends or stands still, which raises SourceLostError.
 
         PyAV's first time-out may hand out a packet that FFmpeg had kept back, and only its second one raises:
-        so the wait for each packet is measured here as well.
+        so the wait for each packet is measured here as well, and sound that goes on does not count.
         """
-        limit_s = self._stall_timeout_s
-        packets = self._container.demux(self._stream)
+        limit_s = self.stall_timeout_s
+        packets = self._container.demux()
+        asked_at = time.monotonic()
         while True:
-            asked_at = time.monotonic()
             try:
                 packet = next(packets)
             except StopIteration:
@@ -117,22 +128,21 @@ class NetworkStream(FrameSource):
                 if time.monotonic() - asked_at < 0.9 * limit_s:
                     raise SourceLostError(f"{self._name}: the stream broke: {error.strerror}") from None
                 raise SourceLostError(f"{self._name}: nothing came for {limit_s:g} s") from None
-            if packet.size:
-                yield packet
-            if time.monotonic() - asked_at >= limit_s:
+            is_late = time.monotonic() - asked_at >= limit_s
+            if packet.size and packet.stream_index == self._stream.index:
+                yield cast("Packet[VideoStream]", packet)
+                asked_at = time.monotonic()
+            if is_late:
                 raise SourceLostError(f"{self._name}: nothing came for {limit_s:g} s")
         raise SourceLostError(f"{self._name}: the camera closed the connection")
 
     def _decode(self, packet: "Packet[VideoStream]") -> tuple[bool, list[VideoFrame]]:
         """(whether the packet is damaged, the frames that it completed)."""
+        decode = self._decoder.decode_keyframe if self._keyframes.active else self._decoder.decode
         try:
-            frames = self._stream.decode(packet)
-            if self._keyframes.active:  # else a stream with B-frames gives each one with the next but one
-                frames += self._stream.decode(None)
-                self._stream.codec_context.flush_buffers()
+            return False, decode(packet)
         except av.FFmpegError:
             return True, []
-        return False, frames
 
     def close(self) -> None:
         self._container.close()

@@ -19,6 +19,13 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "numbered.mp4", frames=100)
 
 
+@pytest.fixture(scope="session")
+def gop_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """150 numbered frames of 320x240 at 25 fps, a keyframe per second."""
+    folder = tmp_path_factory.mktemp("clips")
+    return write_clip(folder / "seconds.mp4", frames=150, keyframe_every=25)
+
+
 @pytest.fixture
 def rtsp_server(clip: Path) -> Iterator[RtspServer]:
     """The numbered clip as a camera."""

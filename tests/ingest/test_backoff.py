@@ -24,7 +24,3 @@ def test_a_success_starts_with_short_waits_again() -> None:
 def test_a_thousand_tries_do_not_overflow() -> None:
     backoff = Backoff(0.5, 30)
     assert max(backoff.next_s() for _ in range(2000)) <= 30
-
-
-def test_refused_logins_wait_the_longest_at_once() -> None:
-    assert Backoff(0.5, 30).next_longest_s() >= 15

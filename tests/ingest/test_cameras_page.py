@@ -31,7 +31,9 @@ def test_every_state_and_drop_reason_is_on_the_page(word: str) -> None:
     assert f"`{word}`" in PAGE
 
 
-@pytest.mark.parametrize("name", ["open_timeout_s", "stall_timeout_s", "reconnect_min_s", "reconnect_max_s"])
+@pytest.mark.parametrize(
+    "name", ["open_timeout_s", "stall_timeout_s", "reconnect_min_s", "reconnect_max_s", "refused_wait_s"]
+)
 def test_the_settings_on_the_page_have_their_defaults(name: str) -> None:
     default = Settings.model_fields[name].default
     assert f"`{PREFIX}{name.upper()}` ({default:g} s)" in PAGE

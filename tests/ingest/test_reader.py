@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -176,14 +177,18 @@ def test_a_camera_that_comes_later_is_found(
         wait_until(lambda: captured(queue) > 0, 10, "the first frame")
 
 
-def test_refused_credentials_wait_the_longest_time(clip: Path, make_queue: Callable[..., FrameQueue]) -> None:
-    options = ReaderOptions("tiny", open_timeout_s=1.0, reconnect_min_s=0.01, reconnect_max_s=60.0)
+def test_refused_credentials_wait_long_at_once(clip: Path, make_queue: Callable[..., FrameQueue]) -> None:
+    options = ReaderOptions("tiny", open_timeout_s=1.0, reconnect_min_s=0.01, reconnect_max_s=0.02)
     with (
         RtspServer(encode_clip(clip), users={"viewer": "right"}) as server,
         reading(Camera("gate", server.url("viewer", "hush")), make_queue(), options) as states,
     ):
         wait_until(lambda: states and states[-1].activity is CameraActivity.REFUSED, 10, "the refusal")
         assert "hush" not in (states[-1].error or "")
+        tries = server.connections
+        time.sleep(1.0)  # long enough for dozens of tries at the usual pace
+        assert server.connections == tries
+        assert states[-1].activity is CameraActivity.REFUSED
 
 
 def test_a_live_camera_reports_its_frame_rates(

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,6 +99,63 @@ def test_a_camera_clock_that_is_slow_by_one_in_a_thousand_is_followed() -> None:
         arrival_us = START_US + second * 1_000_000
         moment_us = timeline.capture_time_us(second * 999_000, arrival_us)
         assert 0 <= arrival_us - moment_us <= 61_000  # what it drifts in two windows of 30 s
+
+
+def test_what_would_jump_back_goes_on_slowly() -> None:
+    timeline = LiveTimeline()
+    times = []
+    for index in range(100):
+        sender_us = None if index < 25 else START_US + index * 40_000 - 300_000  # the first report came
+        times.append(
+            timeline.capture_time_us(index * 40_000, START_US + index * 40_000, sender_us) - START_US
+        )
+    steps = [later - earlier for earlier, later in pairwise(times)]
+    assert min(steps) >= 20_000
+    assert times[-1] == 99 * 40_000 - 300_000
+
+
+@pytest.mark.parametrize(
+    ("delay_us", "believed"), [(0, True), (4_900_000, True), (-50_000, False), (5_100_000, False)]
+)
+def test_a_sender_is_believed_within_five_seconds(delay_us: int, believed: bool) -> None:
+    timeline = LiveTimeline()
+    moment_us = timeline.capture_time_us(0, START_US, START_US - delay_us)
+    assert moment_us == (START_US - delay_us if believed else START_US)
+    assert timeline.report.ahead_s == -delay_us / 1e6
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-(10**12), 10**12),
+            st.integers(0, 10**7),
+            st.one_of(st.none(), st.integers(-(10**8), 10**8)),
+        ),
+        min_size=2,
+        max_size=50,
+    )
+)
+def test_times_by_a_senders_clock_increase_strictly_and_are_never_in_the_future(
+    frames: list[tuple[int, int, int | None]],
+) -> None:
+    timeline, arrival_us, last_us = LiveTimeline(), START_US, 0
+    for number, (media_us, waited_us, ahead_us) in enumerate(frames):
+        arrival_us += waited_us
+        sender_us = None if ahead_us is None else arrival_us + ahead_us
+        moment_us = timeline.capture_time_us(media_us, arrival_us, sender_us)
+        assert last_us < moment_us <= arrival_us + number + 1
+        last_us = moment_us
+
+
+@pytest.mark.parametrize("ppm", [-1000, 0, 200])
+def test_the_drift_of_a_cameras_clock_is_told(ppm: int) -> None:
+    timeline = LiveTimeline()
+    for second in range(300):
+        elapsed_us = second * 1_000_000
+        jitter_us = second * 7919 % 20_000
+        timeline.capture_time_us(elapsed_us + elapsed_us * ppm // 10**6, START_US + elapsed_us + jitter_us)
+    assert timeline.report.drift_ppm == pytest.approx(ppm, abs=20)
+    assert timeline.report.ahead_s is None
 
 
 def test_the_steady_clock_never_goes_back(monkeypatch) -> None:

@@ -2,12 +2,13 @@
 
 import time
 from datetime import UTC, datetime, timedelta
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from pathlib import Path
 
 import pytest
 
 from core.errors import CorruptFrameError, SourceError, SourceLostError, SourceRefusedError
+from core.types import Transport
 from ingest.sources import open_source
 from ingest.sources.source import SourceFrame, SourceOptions
 from tests.clips import read_number
@@ -81,6 +82,48 @@ def test_a_camera_that_is_off_is_lost_and_found_again(rtsp_server: RtspServer) -
     rtsp_server.start()
     with open_source(rtsp_server.url(), QUICK) as source:
         assert len(list(islice(source, 3))) == 3
+
+
+def test_pictures_travel_over_udp_where_asked_for(rtsp_server: RtspServer) -> None:
+    options = SourceOptions(open_timeout_s=2.0, stall_timeout_s=2.0, transport=Transport.UDP)
+    with open_source(rtsp_server.url(), options) as source:
+        frames = list(islice(source, 20))
+    assert [read_number(frame.image, 320) for frame in frames] == list(range(20))
+
+
+def test_another_resolution_in_mid_stream_goes_on_with_its_size(clip: Path) -> None:
+    larger = encode_clip(clip, size=(640, 480))
+    with RtspServer(encode_clip(clip)) as server, open_source(server.url(), QUICK) as source:
+        frames = iter(source)
+        assert {frame.source_size for frame in islice(frames, 10)} == {(320, 240)}
+        server.clip = larger
+        later = takewhile(lambda frame: frame.source_size == (320, 240), islice(frames, 200))
+        assert all(read_number(frame.image, 320) < 100 for frame in later)
+        picture = next(frames)
+        assert (picture.source_size, picture.image.shape) == ((640, 480), (480, 640, 3))
+    assert server.connections == 1
+
+
+def test_the_time_of_a_frame_is_what_the_cameras_clock_said(rtsp_server: RtspServer) -> None:
+    rtsp_server.clock_ahead_s = -1.0  # as if every frame had been a second on its way
+    with open_source(rtsp_server.url(), QUICK) as source:
+        frames = list(islice(source, 100))
+        now = datetime.now(UTC)
+    assert timedelta(seconds=0.95) < now - frames[-1].captured_at < timedelta(seconds=2)
+    assert source.clock.ahead_s == pytest.approx(-1.0, abs=0.3)
+    assert all(earlier.captured_at < later.captured_at for earlier, later in pairwise(frames))
+
+
+@pytest.mark.parametrize("ahead_s", [100.0, -100.0])
+def test_a_camera_clock_that_is_wrong_is_told_and_not_believed(
+    rtsp_server: RtspServer, ahead_s: float
+) -> None:
+    rtsp_server.clock_ahead_s = ahead_s
+    with open_source(rtsp_server.url(), QUICK) as source:
+        frames = list(islice(source, 60))
+        now = datetime.now(UTC)
+    assert timedelta(0) <= now - frames[-1].captured_at < timedelta(seconds=0.5)
+    assert source.clock.ahead_s == pytest.approx(ahead_s, abs=0.5)
 
 
 def is_damaged(frame: SourceFrame) -> bool:
