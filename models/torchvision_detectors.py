@@ -4,7 +4,6 @@ Faster R-CNN (Ren et al. 2015, arXiv:1506.01497; v2 after Li et al. 2021, arXiv:
 al. 2017, arXiv:1708.02002) and FCOS (Tian et al. 2019, arXiv:1904.01355).
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,13 +16,12 @@ from torchvision.models import get_model
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights
 from torchvision.ops import batched_nms
 
-from core.errors import WeightsError
 from core.types import Detections
 from models.catalogue import WeightsEntry, file_sha256
+from models.download import fetch
 from models.one_stage import Execution
 from models.weights import load_state_dict, read_state_dict
 
-logger = logging.getLogger(__name__)
 Image = NDArray[np.uint8]
 
 _IOU_THRESHOLD = 0.6
@@ -48,18 +46,7 @@ def download(entry: WeightsEntry) -> Path:
     Raises WeightsError with the way out where it cannot be fetched.
     """
     target = Path(torch.hub.get_dir()) / "checkpoints" / entry.source.rpartition("/")[2]
-    if target.is_file():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    logger.info("fetching %s", entry.source)
-    try:
-        torch.hub.download_url_to_file(entry.source, str(target), entry.sha256, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"{entry.name}: cannot fetch {entry.source} ({error}); "
-            "fetch it elsewhere and give the file's path as the model"
-        ) from error
-    return target
+    return fetch(entry.source, target, entry.sha256)
 
 
 class TorchvisionDetector:

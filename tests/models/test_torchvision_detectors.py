@@ -1,17 +1,19 @@
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torchvision.models import get_model
+from torchvision.models import get_model, get_model_weights
 
 from core.errors import WeightsError
 from models.catalogue import get_weights
 from models.detector import load_detector
-from models.one_stage import Execution
+from models.engine import Execution
 from models.torchvision_detectors import TorchvisionDetector, builder_of, download
 from tests.clips import numbered_picture
+from tests.file_server import serving
 
 NAMES = ("fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn")
 
@@ -23,13 +25,42 @@ def test_a_state_dict_tells_which_detector_it_is_of(name: str) -> None:
     assert builder_of(state) == name
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_catalogue_agrees_with_torchvisions_coco_weights(name: str) -> None:
+    entry, theirs = get_weights(name), get_model_weights(name).COCO_V1
+    assert entry.source == theirs.url
+    assert Path(theirs.url).stem.endswith(f"-{entry.sha256}")
+    assert list(entry.categories) == [
+        category for category in theirs.meta["categories"] if category not in ("__background__", "N/A")
+    ]
+
+
+def fetch_over_http(path: Path) -> Path:
+    """The file in torch's cache, as `load_detector(name)` gets it, over a connection that breaks off once."""
+    content = path.read_bytes()
+    with serving(content) as server:
+        server.breaks_after = len(content) * 2 // 3
+        digest = hashlib.sha256(content).hexdigest()[:8]
+        entry = replace(get_weights("fcos_resnet50_fpn"), source=server.url, sha256=digest)
+        fetched = download(entry)
+        assert server.asked == [None, f"bytes={server.breaks_after}-"]
+    assert download(entry) == fetched, "what is there needs no network"
+    return fetched
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_a_local_file_gives_torchvisions_own_boxes(name: str, tmp_path: Path) -> None:
+def test_weights_from_a_file_or_over_http_give_torchvisions_own_boxes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     torch.manual_seed(3)
     theirs = get_model(name, weights=None, weights_backbone=None, num_classes=91).eval()
     path = tmp_path / "local.pth"
     torch.save(theirs.state_dict(), path)
+    if name == "fcos_resnet50_fpn":  # one of them stands for all
+        path = fetch_over_http(path)
+        assert path.parent == tmp_path / "checkpoints"
     execution = Execution(torch.device("cpu"), torch.float32)
     detector = TorchvisionDetector(get_weights(name), path, execution, score_threshold=0.0)
     for network in (detector._network, theirs):  # random weights score low; small pictures are quick
