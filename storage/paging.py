@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select, tuple_
 from storage.database import Database
 from storage.filters import CountedColumns, DetectionFilter, conditions
 from storage.queries import DetectionRow, history_statement, read_row
-from storage.tables import cameras, detections, frames, models
+from storage.tables import cameras, detections, evidence, frames, models
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -37,6 +37,8 @@ class DetectionPage:
     rows: tuple[DetectionRow, ...]
     last: Position | None
     """None: no further rows."""
+    pictures: tuple[str | None, ...] = ()
+    """For each row the path of its evidence picture, below the evidence URL; None: it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +73,28 @@ def find_detection_page(
     Raises CameraNotFoundError and QueryError for unknown names, and DatabaseUnavailableError.
     """
     box = detections.c
-    statement = history_statement(wanted).add_columns(box.camera_id, box.model_id, box.ordinal)
+    statement = history_statement(wanted).outerjoin(evidence, _of_detection())
+    statement = statement.add_columns(evidence.c.path, box.camera_id, box.model_id, box.ordinal)
     key = (box.camera_id, box.frame_index, box.model_id, box.ordinal)
     columns = CountedColumns(box.camera_id, box.model_id, box.class_id, box.captured_at)
     if after is not None:
         place = (after.camera_id, after.frame_index, after.model_id, after.ordinal)
-        statement = statement.where(_behind(wanted, box.captured_at, key, after.captured_at, place))
+        statement = statement.where(behind(wanted, box.captured_at, key, after.captured_at, place))
     with database.reading() as connection:
         statement = statement.where(*conditions(connection, wanted, columns)).limit(size + 1)
         found = connection.execute(statement).all()
-    rows = tuple(read_row(row[:-3]) for row in found[:size])
+    rows = tuple(read_row(row[:-4]) for row in found[:size])
+    pictures = tuple(row.path for row in found[:size])
     if len(found) <= size:
-        return DetectionPage(rows, None)
+        return DetectionPage(rows, None, pictures)
     camera_id, model_id, ordinal = found[size - 1][-3:]
-    return DetectionPage(
-        rows, Position(rows[-1].captured_at, camera_id, rows[-1].frame_index, model_id, ordinal)
-    )
+    last = Position(rows[-1].captured_at, camera_id, rows[-1].frame_index, model_id, ordinal)
+    return DetectionPage(rows, last, pictures)
+
+
+def _of_detection() -> ColumnElement[bool]:
+    """The evidence of a detection, if there is any."""
+    return and_(*(evidence.c[column.name] == detections.c[column.name] for column in evidence.primary_key))
 
 
 def find_frame_page(
@@ -98,7 +106,7 @@ def find_frame_page(
     key = (frame.camera_id, frame.frame_index, frame.model_id)
     if after is not None:
         place = (after.camera_id, after.frame_index, after.model_id)
-        statement = statement.where(_behind(wanted, frame.captured_at, key, after.captured_at, place))
+        statement = statement.where(behind(wanted, frame.captured_at, key, after.captured_at, place))
     of_frames = DetectionFilter(cameras=wanted.cameras, since=wanted.since, until=wanted.until)
     columns = CountedColumns(frame.camera_id, frame.model_id, frame.model_id, frame.captured_at)
     with database.reading() as connection:
@@ -139,7 +147,7 @@ def _stored_frame(row: Any) -> StoredFrame:
     )
 
 
-def _behind(
+def behind(
     wanted: DetectionFilter,
     time: ColumnElement[Any],
     key: tuple[ColumnElement[Any], ...],

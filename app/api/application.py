@@ -4,14 +4,17 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from app.api import documentation, health, history, login
+from app.api import cameras, documentation, evidence, fleet, health, history, live, login
 from app.api.access import Doorkeeper
 from app.api.guard import Guard
-from app.api.problems import answer_problems
+from app.api.live_streams import LiveStreams
+from app.api.problems import answer_problems, describe_problems
 from app.api.services import Services
 from app.api.streaming import ExportSlots
 
 MOST_BODY_BYTES = 1024 * 1024
+_FOR_ALL = describe_problems(400, 401, 403, 413, 429, 503)
+"""What the guard and the database may answer to anything."""
 
 
 def create_app(services: Services, *, open_here: bool = True) -> FastAPI:
@@ -30,13 +33,14 @@ def create_app(services: Services, *, open_here: bool = True) -> FastAPI:
         max_body_size=MOST_BODY_BYTES,
     )
     app.state.services, app.state.doorkeeper = services, doorkeeper
-    app.state.export_slots = ExportSlots()
+    app.state.export_slots, app.state.live_streams = ExportSlots(), LiveStreams(doorkeeper)
     app.add_middleware(
         Guard, doorkeeper=doorkeeper, requests_per_minute=services.settings.api_requests_per_minute
     )
     answer_problems(app)
     app.include_router(login.router)
     documentation.add_pages(app)
-    for part in (health, history):
-        app.include_router(part.router, prefix="/api")
+    documentation.describe(app)
+    for part in (health, cameras, history, evidence, live, fleet):
+        app.include_router(part.router, prefix="/api", responses=_FOR_ALL)
     return app

@@ -30,7 +30,7 @@ class Cursor:
         """The filter of the first page. Raises ProblemError when this page asks for something else."""
         if _hash(wanted) != self.question:
             raise ProblemError(
-                422, "cursor: expected the filters of the page that it came with, got others; leave it out"
+                400, "cursor: expected the filters of the page that it came with, got others; leave it out"
             )
         return replace(wanted, since=self.since, until=self.until)
 
@@ -56,7 +56,7 @@ def read_cursor(text: str) -> Cursor:
         position = Position(_moment(moment), camera_id, frame_index, model_id, ordinal)
         times = [None if one is None else _moment(one) for one in (since, until)]
     except (ValueError, TypeError, binascii.Error, RecursionError):
-        raise ProblemError(422, f"cursor: expected the `next` of a page, got {text[:100]!r}") from None
+        raise ProblemError(400, f"cursor: expected the `next` of a page, got {text[:100]!r}") from None
     return Cursor(position, times[0], times[1], question)
 
 

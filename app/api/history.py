@@ -1,7 +1,5 @@
 """What was seen: detections, counts, frames, models, and what became of every frame."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.api.cursors import read_cursor, write_cursor
+from app.api.evidence import picture_url
+from app.api.paging import answer_json, answer_page, resume
 from app.api.problems import ProblemError, describe_problems
 from app.api.questions import (
     MOST_PAGE_ROWS,
@@ -26,13 +25,13 @@ from app.api.questions import (
 )
 from app.api.services import services_of
 from app.api.streaming import ExportSlots
-from app.exports import Format, json_value, make_file
+from app.exports import Format, make_file
 from app.filters import split_names
 from app.times import parse_bucket
 from storage.filters import DetectionFilter
 from storage.identities import list_models
 from storage.ledger import list_ledger_minutes
-from storage.paging import Position, StoredFrame, find_detection_page, find_frame_page
+from storage.paging import StoredFrame, find_detection_page, find_frame_page
 from storage.queries import HISTORY_COLUMNS, CountRow, DetectionRow, count_detections, find_detections
 
 router = APIRouter(tags=["history"], responses=describe_problems(404, 422, 503))
@@ -60,10 +59,18 @@ _FILES = {media.partition(";")[0]: _BINARY for media in _MEDIA_TYPES.values()}
 
 
 @dataclass(frozen=True, slots=True)
+class ListedDetection(DetectionRow):
+    """A detection, and its picture."""
+
+    picture: str | None
+    """Where the picture that was kept of it is served; null: none was kept."""
+
+
+@dataclass(frozen=True, slots=True)
 class DetectionsAnswer:
     """A page of detections; boxes are in pixels of the camera's own picture, x, y is the top-left corner."""
 
-    detections: list[DetectionRow]
+    detections: list[ListedDetection]
     next: str | None
     """`cursor` of the next page; null: there is none."""
 
@@ -114,13 +121,17 @@ def detections(
     if format is not ExportFormat.JSON:
         if cursor is not None:
             raise ProblemError(
-                422, f"cursor: expected none with format={format}, which has no pages; got one"
+                400, f"cursor: expected none with format={format}, which has no pages; got one"
             )
         return _export(request, replace(wanted, limit=limit), format)
     size = _page_size(limit)
-    wanted, after = _resume(wanted, cursor)
+    wanted, after = resume(wanted, cursor)
     page = find_detection_page(services_of(request).database, wanted, size, after)
-    return _answer_page({"detections": [asdict(row) for row in page.rows]}, wanted, page.last)
+    rows = [
+        {**asdict(row), "picture": picture_url(path)}
+        for row, path in zip(page.rows, page.pictures, strict=True)
+    ]
+    return answer_page({"detections": rows}, wanted, page.last)
 
 
 def _export(request: Request, wanted: DetectionFilter, format: ExportFormat) -> Response:
@@ -149,35 +160,19 @@ def frames(
     wanted = DetectionFilter(
         split_names(camera), since=span.since, until=span.until, newest_first=order is Order.NEWEST
     )
-    wanted, after = _resume(wanted, cursor)
+    wanted, after = resume(wanted, cursor)
     page = find_frame_page(services_of(request).database, wanted, limit, after)
-    return _answer_page({"frames": [asdict(row) for row in page.rows]}, wanted, page.last)
+    return answer_page({"frames": [asdict(row) for row in page.rows]}, wanted, page.last)
 
 
 def _page_size(limit: int | None) -> int:
     if limit is not None and limit > MOST_PAGE_ROWS:
         raise ProblemError(
-            422,
+            400,
             f"limit: expected at most {MOST_PAGE_ROWS} rows in a page, got {limit}; ask for the next page, "
             "or for format=ndjson, csv or parquet",
         )
     return limit or PAGE_ROWS
-
-
-def _resume(wanted: DetectionFilter, cursor: str | None) -> tuple[DetectionFilter, Position | None]:
-    if cursor is None:
-        return wanted, None
-    found = read_cursor(cursor)
-    return found.apply(wanted), found.after
-
-
-def _answer_page(content: Mapping[str, Any], wanted: DetectionFilter, last: Position | None) -> Response:
-    return _answer({**content, "next": None if last is None else write_cursor(wanted, last)})
-
-
-def _answer(content: Mapping[str, Any]) -> Response:
-    """JSON with times as in files: ISO 8601 with microseconds and `Z`."""
-    return Response(json.dumps(content, default=json_value), media_type="application/json")
 
 
 @router.get(
@@ -202,18 +197,18 @@ def counts(
         _require_few_buckets(span, width)
     groups = split_names(by) if by is not None else ("class",)
     rows = count_detections(services_of(request).database, groups, width, wanted)
-    return _answer({"counts": [asdict(row) for row in rows]})
+    return answer_json({"counts": [asdict(row) for row in rows]})
 
 
 def _require_few_buckets(span: Span, width: timedelta) -> None:
     assert span.since is not None
     if width % _WHOLE_SECOND:
-        raise ProblemError(422, f"bucket: expected whole seconds, got {width.total_seconds():g} s")
+        raise ProblemError(400, f"bucket: expected whole seconds, got {width.total_seconds():g} s")
     until = span.until or datetime.now(span.since.tzinfo)
     count = (until - span.since) // width
     if count > MOST_BUCKETS:
         raise ProblemError(
-            422, f"bucket: expected at most {MOST_BUCKETS} buckets between since and until, got {count}"
+            400, f"bucket: expected at most {MOST_BUCKETS} buckets between since and until, got {count}"
         )
 
 
@@ -244,7 +239,7 @@ def ledger_minutes(request: Request, since: SinceQuery = "1h") -> Response:
     span.require_bounded()
     assert span.since is not None
     found = list_ledger_minutes(services_of(request).database, span.since)
-    return _answer({"minutes": [_flat(asdict(minute)) for minute in found]})
+    return answer_json({"minutes": [_flat(asdict(minute)) for minute in found]})
 
 
 def _flat(minute: dict[str, Any]) -> dict[str, Any]:

@@ -8,15 +8,15 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from core.errors import (
     CameraNotFoundError,
     DatabaseUnavailableError,
+    EvidenceUnavailableError,
     FramewatchError,
     ModelNotFoundError,
     QueueUnavailableError,
-    SourceError,
-    SourceLostError,
     UsageError,
 )
 
@@ -62,13 +62,12 @@ def answer_problem(problem: ProblemError) -> JSONResponse:
 _STATUS: dict[type[FramewatchError], int] = {
     CameraNotFoundError: 404,
     ModelNotFoundError: 404,
-    SourceError: 502,
-    SourceLostError: 502,
     QueueUnavailableError: 503,
     DatabaseUnavailableError: 503,
-    UsageError: 422,
+    EvidenceUnavailableError: 503,
+    UsageError: 400,
 }
-"""Status code by the first kind that fits."""
+"""Status code by the first kind that fits. 422 is for what the description (OpenAPI) rules out."""
 
 
 def problem_of(error: FramewatchError) -> ProblemError:
@@ -112,6 +111,18 @@ async def _of_validation(request: Request, error: Exception) -> JSONResponse:
 async def _of_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     detail = str(error.detail)
+    headers = dict(error.headers or {})
     if error.status_code == 404:
         detail = f"expected a path of this server, got {request.url.path!r}; /api/docs lists them"
-    return answer_problem(ProblemError(error.status_code, detail, error.headers))
+    methods = _methods_of(request)
+    if error.status_code == 405 and methods:
+        headers["Allow"] = ", ".join(methods)
+        detail = f"expected {' or '.join(methods)} for {request.url.path}, got {request.method}"
+    return answer_problem(ProblemError(error.status_code, detail, headers))
+
+
+def _methods_of(request: Request) -> list[str]:
+    """What the API's description allows for a path; routes know only their own methods."""
+    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    fitting = (of for path, of in paths.items() if compile_path(path)[0].match(request.url.path))
+    return sorted({method.upper() for methods in fitting for method in methods})

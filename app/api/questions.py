@@ -21,6 +21,11 @@ CameraQuery = Annotated[
     list[str] | None,
     Query(alias="camera", description="Only these cameras; repeat it, or part them by commas."),
 ]
+ClassQuery = Annotated[
+    list[str] | None,
+    Query(alias="class", description="Only these classes; repeat it, or part them by commas."),
+]
+MinScoreQuery = Annotated[float | None, Query(ge=0, le=1, description="Least score.")]
 SinceQuery = Annotated[str | None, Query(description=f"First time wanted. {_TIME}", examples=["2h"])]
 UntilQuery = Annotated[str | None, Query(description=f"First time no longer wanted. {_TIME}")]
 CursorQuery = Annotated[
@@ -46,12 +51,12 @@ class Span:
         """Raises ProblemError unless it has a beginning and is at most MOST_DAYS long."""
         if self.since is None:
             raise ProblemError(
-                422, "since: expected the time at which the answer shall begin, such as 7d; got none"
+                400, "since: expected the time at which the answer shall begin, such as 7d; got none"
             )
         length = (self.until or datetime.now(UTC)) - self.since
         if length > timedelta(days=MOST_DAYS):
             raise ProblemError(
-                422,
+                400,
                 f"since: expected at most {MOST_DAYS} days before until, got {length.days} days; "
                 "ask for shorter parts of time one after the other",
             )
@@ -67,13 +72,10 @@ def read_span(since: str | None, until: str | None) -> Span:
 
 def detection_filter(
     camera: CameraQuery = None,
-    class_name: Annotated[
-        list[str] | None,
-        Query(alias="class", description="Only these classes; repeat it, or part them by commas."),
-    ] = None,
+    class_name: ClassQuery = None,
     since: SinceQuery = None,
     until: UntilQuery = None,
-    min_score: Annotated[float | None, Query(ge=0, le=1, description="Least score.")] = None,
+    min_score: MinScoreQuery = None,
     region: Annotated[
         str | None,
         Query(

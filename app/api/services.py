@@ -13,6 +13,7 @@ from core.live_view import LiveView
 from core.redis_client import make_redis
 from core.settings import Settings
 from storage.database import Database
+from storage.evidence_files import EvidenceFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +31,22 @@ class Services:
     """One per server process; threads share it.
 
     History can be read without Redis, so a fleet that is away is no reason not to start: whoever asks it gets
-    QueueUnavailableError. A `framewatch up` that starts later on the same data folder is found.
+    QueueUnavailableError. A `framewatch up` that starts later on the same data folder is found. Raises
+    SettingsError for an evidence URL that cannot work.
     """
 
     settings: Settings
     database: Database
     live_hub: LiveHub = field(init=False, repr=False)
     """Live frames for any number of viewers."""
+    evidence: EvidenceFiles = field(init=False, repr=False)
+    """Kept pictures. Its methods raise EvidenceUnavailableError."""
     _fleet: Fleet | None = None
     _changing: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
         self.live_hub = LiveHub(lambda: self.live)
+        self.evidence = EvidenceFiles(self.settings.evidence_location)
 
     @property
     def fleet(self) -> Fleet:
