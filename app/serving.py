@@ -13,6 +13,7 @@ from app.api.application import create_app
 from app.api.services import Services
 from app.dashboard.application import add_dashboard
 from app.database_access import opened_database
+from app.upkeep import Upkeep, upkeep_rounds
 from core.errors import SettingsError
 from core.settings import Settings
 from storage.database import Database
@@ -24,7 +25,7 @@ STOP_WITHIN_S = 5
 
 
 def serve_until_stopped(settings: Settings, host: str, port: int, *, require_token: bool = False) -> None:
-    """Serves until SIGTERM or SIGINT. Raises UsageError in one line for what cannot be served.
+    """Serves until SIGTERM or SIGINT, and removes what is too old. Raises UsageError for a wrong setting.
 
     Who listens beyond this machine, or on behalf of a proxy, needs a token to ask for.
     """
@@ -33,7 +34,9 @@ def serve_until_stopped(settings: Settings, host: str, port: int, *, require_tok
         if not open_here:
             require_some_token(settings, database)
         services = Services(settings, database)
-        with contextlib.closing(services):
+        upkeep = Upkeep(upkeep_rounds(settings, database, services.evidence))
+        with contextlib.closing(services), contextlib.closing(upkeep):
+            upkeep.start()
             app = create_app(services, open_here=open_here)
             add_dashboard(app)
             config = uvicorn.Config(
