@@ -17,6 +17,7 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    union_all,
 )
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -25,8 +26,15 @@ from core.types import EPOCH
 from storage.columns import UtcDateTime
 from storage.database import Database
 from storage.filters import CountedColumns, DetectionFilter, conditions, time_conditions
-from storage.rollup import hourly_counts
-from storage.tables import cameras, classes, detections, frames, models
+from storage.tables import (
+    cameras,
+    classes,
+    detection_count_changes,
+    detection_counts_hourly,
+    detections,
+    frames,
+    models,
+)
 
 __all__ = [
     "HISTORY_COLUMNS",
@@ -40,7 +48,7 @@ __all__ = [
 ROWS_PER_FETCH = 1000
 GROUPS = ("class", "camera", "model")
 HOUR = timedelta(hours=1)
-_MILLISECOND = timedelta(milliseconds=1)
+_SECOND, _MILLISECOND = timedelta(seconds=1), timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,16 +182,22 @@ def count_detections(
     unknown = [name for name in by if name not in GROUPS]
     if unknown:
         raise QueryError(f"by: expected any of {', '.join(GROUPS)}, got {unknown[0]!r}")
+    if bucket is not None and (bucket < _SECOND or bucket % _SECOND):
+        raise QueryError(f"bucket: expected whole seconds, 1 or more, got {bucket.total_seconds():g} s")
     wanted = wanted or DetectionFilter()
     counts: Counter[tuple[Any, ...]] = Counter()
     with database.reading() as connection:
         names = _names(connection)
-        for source, span in _parts(wanted, bucket):
-            keys = _group_keys(connection.dialect.name, source, by, bucket)
-            where = conditions(connection, span, source.columns)
-            statement = select(source.total, *keys.values()).select_from(source.table).where(*where)
-            for count, *values in connection.execute(statement.group_by(*keys.values())):
-                counts[_name_group(dict(zip(keys, values, strict=True)), by, names)] += count or 0
+        for sources, span in _parts(wanted, bucket):
+            statements = []
+            for source in sources:
+                keys = _group_keys(connection.dialect.name, source, by, bucket)
+                where = conditions(connection, span, source.columns)
+                statement = select(source.total, *keys.values()).select_from(source.table).where(*where)
+                statements.append(statement.group_by(*keys.values()))
+            for count, *values in connection.execute(union_all(*statements)):
+                group = dict(zip(keys, values, strict=True))
+                counts[_name_group(group, by, bucket, names)] += count or 0
     rows = [CountRow(*[*group, count]) for group, count in counts.items() if count or not (by or bucket)]
     return sorted(rows, key=_order)
 
@@ -195,6 +209,7 @@ class _Source:
     table: FromClause
     columns: CountedColumns
     total: ColumnElement[int]
+    is_hourly: bool = False
 
 
 def _boxes() -> _Source:
@@ -204,26 +219,33 @@ def _boxes() -> _Source:
     )
 
 
-def _hours() -> _Source:
-    hourly = hourly_counts()
-    columns = CountedColumns(hourly.c.camera_id, hourly.c.model_id, hourly.c.class_id, hourly.c.hour)
-    return _Source(hourly, columns, cast(func.sum(hourly.c.detections), BigInteger))
+def _hours() -> list[_Source]:
+    """Both tables that hold the hourly counts. Grouped each by itself, they can go along their keys."""
+    return [
+        _Source(
+            table,
+            CountedColumns(table.c.camera_id, table.c.model_id, table.c.class_id, table.c.hour),
+            cast(func.sum(table.c.detections), BigInteger),
+            is_hourly=True,
+        )
+        for table in (detection_counts_hourly, detection_count_changes)
+    ]
 
 
-def _parts(wanted: DetectionFilter, bucket: timedelta | None) -> list[tuple[_Source, DetectionFilter]]:
+def _parts(wanted: DetectionFilter, bucket: timedelta | None) -> list[tuple[list[_Source], DetectionFilter]]:
     """Where to count what: whole hours in the table of counts, the rest box by box."""
     looks_at_boxes = (wanted.min_score, wanted.region, wanted.min_area) != (None, None, None)
     if looks_at_boxes or (bucket is not None and bucket % HOUR):
-        return [(_boxes(), wanted)]
+        return [([_boxes()], wanted)]
     first = None if wanted.since is None else -(-(wanted.since - EPOCH) // HOUR) * HOUR + EPOCH
     last = None if wanted.until is None else (wanted.until - EPOCH) // HOUR * HOUR + EPOCH
     if first is not None and last is not None and first >= last:
-        return [(_boxes(), wanted)]
+        return [([_boxes()], wanted)]
     parts = [(_hours(), replace(wanted, since=first, until=last))]
     if first is not None and first != wanted.since:
-        parts.append((_boxes(), replace(wanted, until=first)))
+        parts.append(([_boxes()], replace(wanted, until=first)))
     if last is not None and last != wanted.until:
-        parts.append((_boxes(), replace(wanted, since=last)))
+        parts.append(([_boxes()], replace(wanted, since=last)))
     return parts
 
 
@@ -249,7 +271,8 @@ def _group_keys(
     """What to group by in SQL: ids, which the names are put to afterwards."""
     keys: dict[str, ColumnElement[Any]] = {}
     if bucket is not None:
-        keys["bucket"] = _bucket(dialect, source.columns.time, bucket)
+        time = source.columns.time
+        keys["bucket"] = time if source.is_hourly else _bucket(dialect, time, bucket)
     if "camera" in by:
         keys["camera"] = source.columns.camera_id
     if "class" in by or "model" in by:
@@ -261,9 +284,7 @@ def _group_keys(
 
 def _bucket(dialect: str, moment: ColumnElement[Any], bucket: timedelta) -> ColumnElement[Any]:
     """The start of a row's bucket; its constants stand in the text, or GROUP BY would see two expressions."""
-    length_s = bucket // timedelta(seconds=1)
-    if length_s < 1 or bucket % timedelta(seconds=1):
-        raise QueryError(f"bucket: expected whole seconds, 1 or more, got {bucket.total_seconds():g} s")
+    length_s = bucket // _SECOND
     if dialect == "postgresql":
         step: ColumnElement[timedelta] = literal_column(f"INTERVAL '{length_s} seconds'")
         origin: ColumnElement[datetime] = literal_column("TIMESTAMPTZ '1970-01-01 00:00:00+00'")
@@ -273,13 +294,17 @@ def _bucket(dialect: str, moment: ColumnElement[Any], bucket: timedelta) -> Colu
     return second - (second % length + length) % length  # % of a negative number is negative here
 
 
-def _name_group(values: dict[str, Any], by: Sequence[str], names: _Names) -> tuple[Any, ...]:
+def _name_group(
+    values: dict[str, Any], by: Sequence[str], bucket: timedelta | None, names: _Names
+) -> tuple[Any, ...]:
     """bucket, camera, class and model of one group; what the count was not split by is None."""
-    bucket = values.get("bucket")
-    if isinstance(bucket, int):
-        bucket = EPOCH + timedelta(seconds=bucket)
+    start = values.get("bucket")
+    if isinstance(start, int):
+        start = EPOCH + timedelta(seconds=start)
+    elif start is not None and bucket is not None and bucket != HOUR:
+        start = EPOCH + (start - EPOCH) // bucket * bucket
     return (
-        bucket,
+        start,
         names.cameras[values["camera"]] if "camera" in by else None,
         names.classes[values["model"], values["class"]] if "class" in by else None,
         names.models[values["model"]] if "model" in by else None,

@@ -6,12 +6,13 @@ hours. On PostgreSQL a day goes by dropping its partitions, and rows whose time 
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import Connection, Table, delete, func, select, text
+from sqlalchemy import Column, Connection, delete, func, select, text
 
 from core.errors import DatabaseUnavailableError
 from storage.database import Database
@@ -43,6 +44,7 @@ DROP_TRIES = 20
 DROP_WAIT_S = 0.2
 """How long one try to drop a day may hold up writers while it waits for a reader to end, and then rests."""
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 logger = logging.getLogger(__name__)
 
@@ -87,20 +89,27 @@ def prune(
         known: dict[int, str] = dict(connection.execute(select(cameras.c.id, cameras.c.name)).all())
     cutoffs = {camera: _cutoff(now, policy.keep_longest(name)) for camera, name in known.items()}
     dropped_before = _drop_days(database, list(cutoffs.values()), report)
-    for camera, name in known.items():
-        for batch in _batches(database, policy, now, (camera, name), dropped_before):
-            report.detections += sum(span.detections for span in batch)
-            if not dry_run:
-                _delete_spans(database, batch)
-        until = cutoffs[camera]
-        if until is not None:
-            if dropped_before is None or until > dropped_before:
-                report.frames += _delete_old(database, frames, "captured_at", camera, until, dry_run)
-            report.ledger_minutes += _delete_old(database, frame_ledger, "minute", camera, until, dry_run)
-            report.camera_events += _delete_events(database, camera, until, dry_run)
+    for batch in _batches(_old_hours(database, _class_cutoffs(database, policy, now, known), dropped_before)):
+        report.detections += sum(span.detections for span in batch)
+        if not dry_run:
+            _delete_spans(database, batch)
+    for until, of_cameras in _by_cutoff(cutoffs).items():
+        if dropped_before is None or until > dropped_before:
+            report.frames += _delete_old(database, frames.c.captured_at, of_cameras, until, dry_run)
+        report.ledger_minutes += _delete_old(database, frame_ledger.c.minute, of_cameras, until, dry_run)
+        report.camera_events += _delete_events(database, of_cameras, until, dry_run)
     if not dry_run:
         fold_changes(database)
     return report
+
+
+def _by_cutoff(cutoffs: Mapping[int, datetime | None]) -> dict[datetime, list[int]]:
+    """The cameras of each cutoff, so that one statement serves all of them."""
+    found: dict[datetime, list[int]] = {}
+    for camera, cutoff in cutoffs.items():
+        if cutoff is not None:
+            found.setdefault(cutoff, []).append(camera)
+    return found
 
 
 def prepare_days(database: Database, now: datetime | None = None) -> None:
@@ -182,16 +191,10 @@ def _drop_partitions(connection: Connection, day: date) -> None:
     forget_counts(connection, start, start + _DAY)  # what a writer added until the drop
 
 
-def _batches(
-    database: Database,
-    policy: RetentionPolicy,
-    now: datetime,
-    camera: tuple[int, str],
-    dropped_before: datetime | None,
-) -> Iterator[list[_Span]]:
-    """The old hours of a camera, parted so that each part holds about ROWS_PER_BATCH detections."""
+def _batches(spans: Iterable[_Span]) -> Iterator[list[_Span]]:
+    """The old hours, parted so that each part holds about ROWS_PER_BATCH detections."""
     batch: list[_Span] = []
-    for span in _old_hours(database, policy, now, camera, dropped_before):
+    for span in spans:
         last = batch[-1] if batch else None
         if last is not None and last.key == span.key and last.until == span.since:
             batch[-1] = _Span(span.key, last.since, span.until, last.detections + span.detections)
@@ -204,46 +207,43 @@ def _batches(
         yield batch
 
 
+def _class_cutoffs(
+    database: Database, policy: RetentionPolicy, now: datetime, known: Mapping[int, str]
+) -> dict[tuple[int, int, int], datetime]:
+    """By camera, model and class: the moment before which its detections go, where there is one."""
+    with database.reading() as connection:
+        names = connection.execute(select(classes.c.model_id, classes.c.class_id, classes.c.name)).all()
+    cutoffs = {
+        (camera, model, number): _cutoff(now, policy.keep(camera_name, name))
+        for camera, camera_name in known.items()
+        for model, number, name in names
+    }
+    return {key: cutoff for key, cutoff in cutoffs.items() if cutoff is not None}
+
+
 def _old_hours(
     database: Database,
-    policy: RetentionPolicy,
-    now: datetime,
-    camera: tuple[int, str],
+    cutoffs: Mapping[tuple[int, int, int], datetime],
     dropped_before: datetime | None,
 ) -> list[_Span]:
-    camera_id, camera_name = camera
+    """The hours whose detections must be deleted: those before their cutoff that go with no dropped day."""
+    wanted = {
+        key: cutoff for key, cutoff in cutoffs.items() if dropped_before is None or cutoff > dropped_before
+    }
+    if not wanted:
+        return []
+    hourly = hourly_counts().c
+    key = hourly.camera_id, hourly.model_id, hourly.class_id, hourly.hour
+    old = select(*key, func.sum(hourly.detections)).where(hourly.hour < max(wanted.values()))
+    if dropped_before is not None:
+        old = old.where(hourly.hour >= _midnight(dropped_before.date()))
     with database.reading() as connection:
-        names = select(classes.c.model_id, classes.c.class_id, classes.c.name)
-        cutoffs = {
-            (model, number): _cutoff(now, policy.keep(camera_name, name))
-            for model, number, name in connection.execute(names)
-        }
-        latest = max((cutoff for cutoff in cutoffs.values() if cutoff is not None), default=None)
-        if latest is None:
-            return []
-        hourly = hourly_counts().c
-        key = hourly.model_id, hourly.class_id, hourly.hour
-        old = select(*key, func.sum(hourly.detections)).where(
-            hourly.camera_id == camera_id, hourly.hour < latest
-        )
         found = connection.execute(old.group_by(*key).order_by(*key)).all()
-    spans = []
-    for model, number, hour, count in found:
-        cutoff = cutoffs[model, number]
-        if (
-            cutoff is not None
-            and hour < cutoff
-            and count > 0
-            and not _goes_with_its_day(hour, cutoff, dropped_before)
-        ):
-            spans.append(_Span((camera_id, model, number), hour, hour + _HOUR, int(count)))
-    return spans
-
-
-def _goes_with_its_day(hour: datetime, cutoff: datetime, dropped_before: datetime | None) -> bool:
-    return dropped_before is not None and (
-        cutoff <= dropped_before or hour < _midnight(dropped_before.date())
-    )
+    return [
+        _Span((camera, model, number), hour, hour + _HOUR, int(count))
+        for camera, model, number, hour, count in found
+        if count > 0 and hour < wanted.get((camera, model, number), _NEVER)
+    ]
 
 
 _DELETE_ON_POSTGRES = text(
@@ -284,36 +284,37 @@ def _delete_on_sqlite(connection: Connection, span: _Span) -> None:
 
 
 def _delete_old(
-    database: Database, table: Table, time_name: str, camera: int, until: datetime, dry_run: bool
+    database: Database, moment: Column[Any], of_cameras: Sequence[int], until: datetime, dry_run: bool
 ) -> int:
-    """Deletes a camera's rows before `until`, in windows of time that hold about ROWS_PER_BATCH rows."""
-    of_camera, moment = table.c.camera_id == camera, table.c[time_name]
+    """Deletes cameras' rows before `until`, in windows of time that hold about ROWS_PER_BATCH rows."""
+    table = moment.table
+    old = table.c.camera_id.in_(of_cameras), moment < until
     if dry_run:
         with database.reading() as connection:
-            count = select(func.count()).select_from(table).where(of_camera, moment < until)
-            return connection.scalar(count) or 0
+            return connection.scalar(select(func.count()).select_from(table).where(*old)) or 0
+    # The first of each camera, for which the key serves; all cameras' first would read the whole table.
+    first = select(func.min(moment)).where(table.c.camera_id == cameras.c.id, moment < until)
+    first_of_all = select(func.min(first.scalar_subquery())).where(cameras.c.id.in_(of_cameras))
     gone, step = 0, _HOUR
     while True:
         with database.reading() as connection:
-            oldest = connection.scalar(select(func.min(moment)).where(of_camera, moment < until))
+            oldest = connection.scalar(first_of_all)
         if oldest is None:
             return gone
         with database.writing() as connection:
-            window = delete(table).where(of_camera, moment >= oldest, moment < min(oldest + step, until))
+            window = delete(table).where(*old, moment >= oldest, moment < oldest + step)
             rows = connection.execute(window).rowcount
         gone += rows
         step = max(_HOUR / 60, step / 2) if rows > ROWS_PER_BATCH else step * 2
 
 
-def _delete_events(database: Database, camera: int, until: datetime, dry_run: bool) -> int:
-    """Deletes a camera's old changes of state, but the last of them, which says how the kept time began."""
-    event = camera_events.c
-    old = event.camera_id == camera, event.at < until
+def _delete_events(database: Database, of_cameras: Sequence[int], until: datetime, dry_run: bool) -> int:
+    """Deletes old changes of state, but each camera's last of them, which says how the kept time began."""
+    event, later = camera_events.c, camera_events.alias().c
+    last = select(func.max(later.at)).where(later.camera_id == event.camera_id, later.at < until)
+    old = event.camera_id.in_(of_cameras), event.at < until, event.at < last.scalar_subquery()
+    if dry_run:
+        with database.reading() as connection:
+            return connection.scalar(select(func.count()).select_from(camera_events).where(*old)) or 0
     with database.writing() as connection:
-        last = connection.scalar(select(func.max(event.at)).where(*old))
-        if last is None:
-            return 0
-        if dry_run:
-            earlier = select(func.count()).select_from(camera_events).where(*old, event.at < last)
-            return connection.scalar(earlier) or 0
-        return connection.execute(delete(camera_events).where(*old, event.at < last)).rowcount
+        return connection.execute(delete(camera_events).where(*old)).rowcount

@@ -75,9 +75,11 @@ def fold_changes(database: Database) -> bool:
 
     Raises DatabaseUnavailableError; nothing is lost then.
     """
+    hour = detection_count_changes.c.hour
     with database.reading() as connection:
-        if connection.scalar(select(detection_count_changes.c.id).limit(1)) is None:
-            return True
+        first, last = connection.execute(select(func.min(hour), func.max(hour))).one()
+    if first is None:
+        return True
     try:
         with database.writing() as connection:
             if database.dialect == "postgresql":
@@ -85,9 +87,9 @@ def fold_changes(database: Database) -> bool:
                 connection.exec_driver_sql(_FOLD_ON_POSTGRES)
             else:
                 _fold_on_sqlite(connection)
-            connection.execute(
-                delete(detection_counts_hourly).where(detection_counts_hourly.c.detections == 0)
-            )
+            counts = detection_counts_hourly.c
+            changed = counts.hour >= first, counts.hour <= last
+            connection.execute(delete(detection_counts_hourly).where(*changed, counts.detections == 0))
     except DatabaseUnavailableError as error:
         if isinstance(getattr(error.__cause__, "orig", None), LockNotAvailable):
             return False

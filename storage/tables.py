@@ -149,9 +149,9 @@ class CountRow(Row):
     __table_args__ = ({"sqlite_with_rowid": False},)
 
     hour: Mapped[datetime] = mapped_column(primary_key=True)
-    camera_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     model_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     class_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    camera_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     detections: Mapped[int] = mapped_column(BigInteger)
 
 

