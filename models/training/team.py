@@ -1,12 +1,16 @@
 """The processes that train one network together: one alone, or as many as torchrun has started."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from core.errors import SettingsError
+
+PATIENCE = timedelta(hours=1)
+"""How long the others wait for one of them: the leader scores and writes while they do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def join_team(device: torch.device) -> tuple[Team, torch.device]:
     if not distributed.is_torchelastic_launched():
         return Team(), device
     on_cuda = device.type == "cuda"
-    distributed.init_process_group("nccl" if on_cuda else "gloo")
+    distributed.init_process_group("nccl" if on_cuda else "gloo", timeout=PATIENCE)
     if on_cuda:
         device = torch.device("cuda", distributed.get_node_local_rank())
         torch.cuda.set_device(device)

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -15,12 +16,14 @@ import torch
 
 from models.catalogue import read_card
 from models.training.trainer import CHECKPOINT
+from models.weights import read_state_dict
 from storage.database import open_database
 from storage.readonly_sql import run_readonly_sql
 from tests.app.conftest import Cli, clean_environment, framewatch
 from tests.models.training.pictures import write_shapes
 from tests.waiting import wait_until
 
+ROOT = Path(__file__).parents[3]
 PICTURES = 20
 WORDS = ("--data", "shapes", "--model", "resnet50_thin_fpn", "--canvas", "96x96", "--learning-rate", "0.002")
 LENGTH = ("--steps", "60", "--batch-size", "4", "--save-every", "5")
@@ -57,6 +60,41 @@ def train_until_killed(folder: Path, arguments: Sequence[str]) -> int:
         process.wait()
     assert process.returncode == -signal.SIGKILL, (folder / "killed.txt").read_text()
     return saved_step(checkpoint)
+
+
+def trained_tensors(run: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(run / CHECKPOINT, weights_only=True)
+    assert state["step"] == 3
+    return {name: tensor for name, tensor in state["network"].items() if tensor.is_floating_point()}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_of_torchrun_learn_what_one_learns(
+    cli: Cli, folder: Path, shapes: Path, tiny_weights: Path
+) -> None:
+    """With batch norms kept, gradients of a shared batch are those of a whole one."""
+    arguments = ("models", "train", "--data", "shapes", "--model", str(tiny_weights), "--freeze-batch-norm")
+    arguments += ("--canvas", "96x96", "--steps", "3", "--batch-size", "4", "--precision", "fp32")
+    assert cli(*arguments, "-o", "one.safetensors").code == 0
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    done = subprocess.run(
+        [*launcher, *framewatch(*arguments, "-o", "two.safetensors")[2:]],
+        cwd=folder,
+        env=clean_environment(OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("weights written to two.safetensors") == 1, "the leader alone writes and tells"
+    one, two = trained_tensors(folder / "one.run"), trained_tensors(folder / "two.run")
+    start = read_state_dict(tiny_weights)
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-4, msg=name)
+    moved = max(float((one[name] - start[name]).abs().max()) for name in start if name.startswith("neck."))
+    assert moved > 10 * 1e-4, "more was learned than the two may differ by"
 
 
 def write_clip_of(pictures: Path, clip: Path) -> Path:
