@@ -122,6 +122,7 @@ class CameraReader:
         self._sampler = Sampler(camera.fps)
         self._mask = Mask(camera.masks, camera.areas)
         self._gate = MotionGate(camera.motion_floor_s) if camera.motion else None
+        self._stall_timeout_s = options.stall_timeout_s
         self._index = 0
         self._last_captured_at: datetime | None = None
 
@@ -149,7 +150,7 @@ class CameraReader:
     def notice_silence(self) -> None:
         """Tells of a camera that sends nothing while its reader waits; for another thread, now and then."""
         silence_s = time.monotonic() - self._heart.beaten_at
-        if self._heart.deadline is not None and silence_s > STALLED_AFTER * self._options.stall_timeout_s:
+        if self._heart.deadline is not None and silence_s > STALLED_AFTER * self._stall_timeout_s:
             self._activity.silent(silence_s)
 
     def _read_until_end(self) -> None:
@@ -190,7 +191,8 @@ class CameraReader:
         self._stop.wait(wait_s)
 
     def _read(self, source: FrameSource) -> None:
-        silence_s = None if source.recorded else 2 * self._options.stall_timeout_s + 10
+        self._stall_timeout_s = source.stall_timeout_s or self._options.stall_timeout_s
+        silence_s = None if source.recorded else 2 * self._stall_timeout_s + 10
         self._heart.beat(silence_s)
         for frame in source:
             if self._stop.is_set():

@@ -50,6 +50,7 @@ def hide_secrets(text: str, url: str) -> str:
     except FramewatchError:  # what is not to be had cannot be shown
         pass
     found |= {quote(secret, safe="") for secret in found} | {unquote(secret) for secret in found}
+    found |= {str(Path(secret)) for secret in found}  # a misspelt URL is taken for a file
     for secret in sorted(found, key=len, reverse=True):
         if len(secret) >= _SHORTEST_HIDDEN:
             text = text.replace(secret, HIDDEN)

@@ -17,6 +17,7 @@ from core.errors import SourceError
 from core.types import from_microseconds, to_microseconds
 from ingest.sources.completeness import Completeness, promised_frames
 from ingest.sources.decoding import PictureMaker, frame_rate, open_container, stream_format
+from ingest.sources.keyframes import KeyframeChoice
 from ingest.sources.source import FrameSource, SourceFormat, SourceFrame, SourceOptions
 from ingest.sources.stream_decoder import StreamDecoder
 from ingest.timestamps import RecordedTimeline, to_media_microseconds
@@ -36,6 +37,7 @@ class VideoFile(FrameSource):
     def __init__(self, path: Path, options: SourceOptions) -> None:
         self._path = path
         self._pictures = PictureMaker(options.max_side)
+        self._keyframes = KeyframeChoice()
         self._container = _open(path)
         try:
             self._stream = _video_stream(self._container, path)
@@ -49,6 +51,10 @@ class VideoFile(FrameSource):
     def format(self) -> SourceFormat:
         said = stream_format(self._stream)
         return replace(said, frames=said.frames or promised_frames(self._container, self._stream))
+
+    @property
+    def keyframes(self) -> KeyframeChoice:
+        return self._keyframes
 
     @property
     def starts_at(self) -> datetime:
@@ -87,6 +93,8 @@ class VideoFile(FrameSource):
             yield SourceFrame.damaged(from_microseconds(timeline.capture_time_us(None)))
         for frame in frames:
             moment_us = timeline.capture_time_us(to_media_microseconds(frame.pts, frame.time_base))
+            if frame.key_frame:
+                self._keyframes.follow(moment_us / 1e6)
             yield SourceFrame(from_microseconds(moment_us), partial(self._pictures.make, frame))
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ class KeyframeChoice:
     time. A keyframe that stays out leaves a gap of one group, as a frame between needs all those before it.
     """
 
-    def __init__(self, fps: float | None, keyframes_only: bool | None) -> None:
+    def __init__(self, fps: float | None = None, keyframes_only: bool | None = None) -> None:
         self._forced = keyframes_only
         self._longest_s = 0.0 if fps is None else _SLACK / fps
         self._intervals_s: deque[float] = deque(maxlen=_REGULAR)
@@ -35,6 +35,11 @@ class KeyframeChoice:
         if self._forced is None:
             regular = len(self._intervals_s) == _REGULAR
             self.active = regular and max(self._intervals_s) <= self._longest_s
+
+    @property
+    def interval_s(self) -> float | None:
+        """From the last keyframe but one to the last; None before two came."""
+        return self._intervals_s[-1] if self._intervals_s else None
 
     @property
     def patience_s(self) -> float:

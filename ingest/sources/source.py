@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from core.errors import CorruptFrameError
 from core.types import Size, Transport
+from ingest.sources.keyframes import KeyframeChoice
 from ingest.timestamps import ClockReport, SteadyClock
 
 
@@ -124,6 +125,8 @@ class FrameSource(ABC):
 
     recorded: bool
     """Whether it keeps its own timeline and can wait for its reader."""
+    stall_timeout_s = 0.0
+    """Silence after which it counts as lost; 0: what its options say."""
 
     @property
     @abstractmethod
@@ -134,6 +137,11 @@ class FrameSource(ABC):
     def clock(self) -> ClockReport:
         """What its times tell about its clock so far."""
         return ClockReport()
+
+    @property
+    def keyframes(self) -> KeyframeChoice | None:
+        """What is known of its keyframes so far; None where every picture stands for itself."""
+        return None
 
     @abstractmethod
     def __iter__(self) -> Iterator[SourceFrame]:

@@ -78,6 +78,10 @@ class NetworkStream(FrameSource):
     def clock(self) -> ClockReport:
         return self._timeline.report
 
+    @property
+    def keyframes(self) -> KeyframeChoice:
+        return self._keyframes
+
     def __iter__(self) -> Iterator[SourceFrame]:
         last_frame_at = time.monotonic()
         for packet in self._packets():

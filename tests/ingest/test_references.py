@@ -74,6 +74,7 @@ def test_a_file_without_a_secret_is_named_and_may_come_later(
         ("rtsp://viewer:${PW}@host/", "login viewer:hush/hush", "login viewer:***"),
         ("${URL}", "cannot find cam.example/live?pwd=sesame", "cannot find ***"),
         ("${URL}", "pwd=sesame", "pwd=***"),
+        ("${MISSPELT}", "rstp:/viewer:hush@host/: no such file", "***/: no such file"),
         ("http://host/?token=${PW}", "GET /?token=hush/hush", "GET /?token=***"),
         ("rtsp://host:7441/${PW}", "rtsp://host:7441/hush/hush", "rtsp://host:7441/***"),
         ("rtsp://viewer:open%40sesame@host/", "as viewer:open@sesame", "as viewer:***"),
@@ -86,5 +87,6 @@ def test_secrets_are_hidden_in_any_text(
 ) -> None:
     monkeypatch.setenv("PW", "hush/hush")
     monkeypatch.setenv("URL", "cam.example/live?pwd=sesame")
+    monkeypatch.setenv("MISSPELT", "rstp:///viewer:hush@host/")
     monkeypatch.setenv("ONE", "1")
     assert hide_secrets(text, url) == shown

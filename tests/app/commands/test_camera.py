@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ from storage.database import open_database
 from tests.app.conftest import Cli
 from tests.clips import numbered_picture, write_clip
 from tests.mjpeg_server import MjpegServer
+from tests.rtsp_server import RtspServer, encode_clip
 
 
 def stored(name: str) -> object:
@@ -78,11 +80,45 @@ def test_wrong_use_is_one_line_and_exit_code_2(cli: Cli, arguments: list[str], m
 
 
 def test_a_check_tells_codec_size_and_rate_of_a_file(cli: Cli, folder: Path) -> None:
-    write_clip(folder / "street.mp4", frames=25)
+    write_clip(folder / "street.mp4", frames=60)
     done = cli("camera", "check", "street.mp4", "--picture", "first.png")
     assert done.code == 0
-    assert done.out == "street.mp4: recorded, h264 320x240 25 fps, 320x240\n"
+    assert re.sub(r"after 0\.\d\d s", "after .. s", done.out) == (
+        "source:            street.mp4 (recorded)\n"
+        "codec:             h264\n"
+        "size:              320x240\n"
+        "frames per second: 25 as it says\n"
+        "keyframe interval: unknown\n"
+        "first frame:       after .. s\n"
+        "picture:           first.png\n"
+    )
     assert cv2.imread("first.png").shape == (240, 320, 3)
+
+
+def test_a_check_of_a_camera_tells_all_about_its_stream_and_saves_a_picture(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = encode_clip(write_clip(folder / "clip.mp4", frames=90, fps=20), keyframe_every=30)
+    monkeypatch.setenv("GATE_PASSWORD", "hunter2")
+    with RtspServer(clip, users={"viewer": "hunter2"}) as server:
+        assert cli("camera", "add", "gate", server.url("viewer", "${GATE_PASSWORD}")).code == 0
+        told = cli("camera", "check", "gate")
+        done = cli("camera", "check", "gate", "--json", "--no-picture")
+        brief = cli("camera", "check", server.url("viewer", "hunter2"), "--json", "--seconds", "0.1")
+    assert (told.code, done.code, brief.code) == (0, 0, 0), told.err + done.err + brief.err
+    assert re.search(r"keyframe interval: 1\.[3-7]\d s\n", told.out), told.out
+    assert "picture:           check-gate.jpg\n" in told.out
+    assert cv2.imread("check-gate.jpg").shape == (240, 320, 3)
+    found = json.loads(done.out)
+    assert (found["kind"], found["codec"], found["size"], found["fps"]) == ("live", "h264", [320, 240], 20.0)
+    assert found["keyframe_interval_s"] == pytest.approx(1.5, abs=0.2)
+    assert found["received_fps"] == pytest.approx(20, abs=3)
+    assert 0 < found["first_frame_s"] < 20
+    assert found["picture"] is None
+    found = json.loads(brief.out)
+    assert found["keyframe_interval_s"] is None, "not for as long as a keyframe takes"
+    assert found["picture"] == f"check-127.0.0.1-{server.port}-stream.jpg"
+    assert "hunter2" not in told.out + done.out + brief.out + told.err + done.err + brief.err
 
 
 def test_a_check_watches_a_live_camera_by_its_name(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,8 +128,16 @@ def test_a_check_watches_a_live_camera_by_its_name(cli: Cli, monkeypatch: pytest
         assert cli("camera", "add", "yard", "${CAMERA_URL}").code == 0
         done = cli("camera", "check", "yard", "--seconds", "0.5")
     assert done.code == 0, done.err
-    assert "${CAMERA_URL}: live, mjpeg" in done.out
-    assert "frames/s received" in done.out
+    assert "source:            ${CAMERA_URL} (live)\ncodec:             mjpeg" in done.out
+    assert "keyframe interval: every picture\n" in done.out
+    assert re.search(r"frames per second: \d+\.\d received\n", done.out)
+
+
+def test_a_check_that_cannot_save_its_picture_says_so(cli: Cli, folder: Path) -> None:
+    write_clip(folder / "street.mp4", frames=5)
+    done = cli("camera", "check", "street.mp4", "--picture", "nowhere/first.png")
+    assert done.code == 2
+    assert "--picture: expected a .jpg or .png file that can be written" in done.error
 
 
 @pytest.mark.parametrize(
