@@ -20,7 +20,7 @@ Row = Sequence[Any]
 
 PARQUET_ROWS = 50_000
 """Rows per row group: a few megabytes of memory, and readers can skip groups by time."""
-
+BATCH_ROWS = 5_000
 
 PIECE_BYTES = 64 * 1024
 
@@ -206,14 +206,18 @@ def _make_parquet(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes
     schema = pa.schema([(name, _parquet_type(pa, name)) for name in columns])
     remaining, outbox = iter(rows), _Outbox()
     with parquet.ParquetWriter(outbox, schema, compression="zstd") as writer:
-        while batch := list(islice(remaining, PARQUET_ROWS)):
-            arrays = [
-                pa.array(values, field.type)
-                for field, values in zip(schema, zip(*batch, strict=True), strict=True)
-            ]
-            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+        while batches := list(islice(_batches(pa, schema, remaining), PARQUET_ROWS // BATCH_ROWS)):
+            writer.write_table(pa.Table.from_batches(batches), row_group_size=PARQUET_ROWS)
             yield outbox.take()
     yield outbox.take()
+
+
+def _batches(pa: Any, schema: Any, rows: Iterator[Row]) -> Iterator[Any]:
+    """The rows as columns, a tenth of the size that they have as Python's objects."""
+    while batch := list(islice(rows, BATCH_ROWS)):
+        columns = zip(schema, zip(*batch, strict=True), strict=True)
+        arrays = [pa.array(values, field.type) for field, values in columns]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _parquet_type(pa: Any, column: str) -> Any:
