@@ -3,7 +3,7 @@
 A service exposes a registry of collectors: `serve` those of the whole fleet at its own /metrics, `ingest` and
 `worker` what belongs to the process, with `serving_metrics`. No metric holds a URL or a secret.
 
-Names and labels: docs/metrics.md.
+Names and labels: docs/monitoring.md.
 """
 
 import contextlib
@@ -42,19 +42,28 @@ class CameraCollector(Collector):
         fps_out = _of_camera(GaugeMetricFamily, "fps_out", "Frames queued per second lately.")
         reconnects = _of_camera(CounterMetricFamily, "reconnects", "Connections after the first.")
         errors = _of_camera(CounterMetricFamily, "decode_errors", "Frames that could not be decoded.")
+        ahead = _of_camera(
+            GaugeMetricFamily, "clock_ahead_seconds", "The camera's clock before this host's, as it reports."
+        )
+        drift = _of_camera(
+            GaugeMetricFamily,
+            "clock_drift_ppm",
+            "How fast the camera's time runs against this host's.",
+        )
         now = datetime.now(UTC)
         for state in _or_nothing(self._states):
             camera = [state.camera]
             for one in CameraActivity:
                 activity.add_metric([state.camera, one.value], float(one is state.activity))
-            age_s = state.frame_age_s(now)
-            if age_s is not None:
-                age.add_metric(camera, age_s)
+            known = ((age, state.frame_age_s(now)), (ahead, state.clock_ahead_s), (drift, state.drift_ppm))
+            for gauge, value in known:
+                if value is not None:
+                    gauge.add_metric(camera, value)
             fps_in.add_metric(camera, state.fps_in)
             fps_out.add_metric(camera, state.fps_out)
             reconnects.add_metric(camera, state.reconnects)
             errors.add_metric(camera, state.corrupt)
-        return [activity, age, fps_in, fps_out, reconnects, errors]
+        return [activity, age, fps_in, fps_out, reconnects, errors, ahead, drift]
 
 
 class LedgerCollector(Collector):

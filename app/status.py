@@ -96,6 +96,8 @@ class Status:
             "last_frame_age_s": None if age_s is None else round(age_s, 3),
             "reconnects": state.reconnects if state else 0,
             "corrupt": state.corrupt if state else 0,
+            "clock_ahead_s": state.clock_ahead_s if state else None,
+            "drift_ppm": state.drift_ppm if state else None,
             "error": state.error if state else None,
             "ingest": state.ingest if state else None,
         }

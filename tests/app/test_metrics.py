@@ -16,7 +16,7 @@ from core.errors import QueueUnavailableError, UsageError
 from core.queue_types import QueueDepth
 from core.types import DropReason, Ledger
 
-PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
 LIVE = replace(
     new_state("gate", CameraActivity.LIVE),
     since=datetime.now(UTC) - timedelta(minutes=1),
@@ -25,6 +25,8 @@ LIVE = replace(
     fps_out=5.0,
     reconnects=2,
     corrupt=7,
+    clock_ahead_s=-1.5,
+    drift_ppm=20.0,
 )
 LEDGER = Ledger("gate", 100, 60, 10, {DropReason.SAMPLED_OUT: 25, DropReason.STALE: 5})
 DEPTH = QueueDepth("gate", "tiny", frames=10, waiting=8, bytes=1000, oldest_age_s=1.5)
@@ -61,6 +63,8 @@ def test_what_is_known_is_told_at_the_moment_of_the_scrape() -> None:
     assert found["framewatch_camera_fps_out", "gate"] == 5
     assert found["framewatch_camera_reconnects_total", "gate"] == 2
     assert found["framewatch_camera_decode_errors_total", "gate"] == 7
+    assert found["framewatch_camera_clock_ahead_seconds", "gate"] == -1.5
+    assert found["framewatch_camera_clock_drift_ppm", "gate"] == 20
     assert found["framewatch_queue_waiting_frames", "gate", "tiny"] == 8
     assert found["framewatch_queue_bytes", "gate", "tiny"] == 1000
     assert found["framewatch_queue_oldest_seconds", "gate", "tiny"] == 1.5
@@ -87,12 +91,14 @@ def test_while_redis_is_away_its_metrics_are_absent_and_the_others_there() -> No
     assert ("framewatch_frames_captured_total", "gate") not in found
 
 
-def test_a_camera_without_a_frame_has_no_age() -> None:
+def test_a_camera_without_a_frame_has_neither_age_nor_clock() -> None:
     state: CameraState = new_state("gate", CameraActivity.CONNECTING)
-    (metric,) = [
-        metric for metric in CameraCollector(lambda: [state]).collect() if metric.name.endswith("age_seconds")
+    metrics = [
+        metric
+        for metric in CameraCollector(lambda: [state]).collect()
+        if metric.name.endswith(("age_seconds", "ahead_seconds", "drift_ppm"))
     ]
-    assert metric.samples == []
+    assert [metric.samples for metric in metrics] == [[], [], []]
 
 
 def test_a_taken_port_is_told_in_one_line() -> None:
