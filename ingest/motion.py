@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SIDE_PX = 160
-_LEVELS = 18
-"""A pixel that differs by more grey levels moved; after the blur, the noise of small cameras stays below."""
+_LEAST_LEVELS, _MOST_LEVELS = 12, 40
+"""A pixel that differs by more grey levels moved: how many depends on the camera's noise."""
+_NOISE = 9
+"""Times the median difference: about six standard deviations of the camera's noise."""
 _LEAST_SHARE = 0.0005
-"""Share of the picture that must move: 10 of 160x120 pixels, a person of 60 pixels in 1080p."""
+"""Share of the picture that must move: 8 of 160x90 pixels, a person of 60 pixels in 1080p."""
 _FOLLOW = 0.05
 
 
@@ -37,11 +39,13 @@ class MotionGate:
     def _moved(self, image: NDArray[np.uint8]) -> bool:
         scale = _SIDE_PX / max(image.shape[:2])
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        grey = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), (5, 5), 0).astype(np.float32)
+        grey = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), (3, 3), 0).astype(np.float32)
         if self._background is None or self._background.shape != grey.shape:
             self._background = grey
             return True
         difference = grey - self._background  # (h, w), at most 160x160
         difference -= np.median(difference)
         cv2.accumulateWeighted(grey, self._background, _FOLLOW)
-        return int(np.count_nonzero(np.abs(difference) > _LEVELS)) >= _LEAST_SHARE * grey.size
+        size = np.abs(difference)
+        levels = min(max(_NOISE * float(np.median(size)), _LEAST_LEVELS), _MOST_LEVELS)
+        return int(np.count_nonzero(size > levels)) >= _LEAST_SHARE * grey.size

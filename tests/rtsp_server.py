@@ -178,6 +178,10 @@ class RtspServer:
             thread.join(timeout=5)
         self._threads.clear()
 
+    def set_users(self, users: dict[str, str] | None) -> None:
+        """Whom it lets in from the next request on."""
+        self._users = users
+
     def drop_clients(self) -> None:
         """Cuts every connection without a word."""
         for client in list(self._clients):
