@@ -105,30 +105,53 @@ def test_up_runs_everything_and_the_other_commands_work_beside_it(
     assert "Traceback" not in (folder / "up.log").read_text()
 
 
+FILTERED = (("bikes", "--class", "bus,motorcycle", "--min-score", "0.5"), ("people", "--class", "person"))
+"""The tiny detector takes whatever it sees for motorcycles, with scores from 0.3 to 0.9."""
+
+
+def assert_only_what_was_asked_for_is_kept(cli: Cli) -> None:
+    """The same frames for every camera; of what was seen in them, each camera's classes and scores."""
+    frames = cli("sql", "SELECT camera_id, count(*) AS n FROM frames GROUP BY 1", "--format", "json")
+    assert [row["n"] for row in json.loads(frames.out)] == [30, 30, 30]
+    query = "SELECT camera, class_name, frame_index, score, x, y FROM detection_history ORDER BY 3, 4, 5, 6"
+    rows = json.loads(cli("sql", query, "--format", "json").out)
+    seen = {
+        name: [list(row.values())[1:] for row in rows if row["camera"] == name]
+        for name in ("street", "bikes", "people")
+    }
+    sure = [row for row in seen["street"] if row[2] >= 0.5]
+    assert {row[0] for row in seen["street"]} == {"motorcycle"}
+    assert 0 < len(sure) < len(seen["street"])
+    assert seen["bikes"] == sure
+    assert seen["people"] == []
+
+
 def test_ingest_and_workers_scale_alone(cli: Cli, folder: Path, redis_url: str, tiny_weights: Path) -> None:
     write_clip(folder / "street.mp4", frames=30)
     common = ("--redis-url", redis_url, "--model", str(tiny_weights))
     assert cli("db", "upgrade").code == 0
     assert cli("camera", "add", "street", "street.mp4").code == 0
+    for name, *options in FILTERED:
+        assert cli("camera", "add", name, "street.mp4", *options).code == 0
+    cameras = ["street", *(name for name, *_ in FILTERED)]
+
+    def accounts(field: str) -> list[int]:
+        found = status(cli, "--redis-url", redis_url)
+        return [ledger(found, camera).get(field, 0) for camera in cameras]
+
     with service(folder, ["ingest", *common], "ingest.log") as ingest:
-        wait_until(
-            lambda: ledger(status(cli, "--redis-url", redis_url), "street").get("captured") == 30,
-            60,
-            "frames wait without a worker",
-        )
+        wait_until(lambda: accounts("captured") == [30, 30, 30], 90, "frames wait without a worker")
         port = str(free_port())
         words = ["worker", *common, "--concurrency", "1", "--metrics-port", port]
         with service(folder, words, "worker.log") as worker:
-            wait_until(
-                lambda: stored(status(cli, "--redis-url", redis_url), "street") == 30, 90, "they are stored"
-            )
+            wait_until(lambda: accounts("stored") == [30, 30, 30], 90, "they are stored")
             beats = wait_until(
                 lambda: status(cli, "--redis-url", redis_url)["workers"], 30, "the worker reports itself"
             )
             assert [beat["slots"] for beat in beats] == [1]
             with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
                 metrics = answer.read().decode()
-            done = f'framewatch_worker_frames_total{{model="{tiny_weights}",outcome="stored"}} 30.0'
+            done = f'framewatch_worker_frames_total{{model="{tiny_weights}",outcome="stored"}} 90.0'
             assert done in metrics.splitlines()
             assert redis_url not in metrics
             second = cli("worker", *common, "--metrics-port", port)
@@ -136,4 +159,5 @@ def test_ingest_and_workers_scale_alone(cli: Cli, folder: Path, redis_url: str, 
             assert f"expected a free port of 127.0.0.1, got {port}" in second.error
             assert stop(worker, signal.SIGTERM) == 0
         assert stop(ingest, signal.SIGTERM) == 0
+    assert_only_what_was_asked_for_is_kept(cli)
     assert "Traceback" not in (folder / "ingest.log").read_text() + (folder / "worker.log").read_text()
