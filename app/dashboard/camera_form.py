@@ -1,7 +1,7 @@
 """A camera as a form: what stands in its fields, and the camera that the filled fields mean."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from starlette.datastructures import FormData
@@ -31,12 +31,14 @@ BASIC = (
     Field("classes", "Only these classes", "parted by commas; empty: all"),
 )
 MORE = (
+    Field("min_score", "Least score to store", "empty: the model's own", is_number=True),
     Field("model", "Model", "empty: the MODEL setting"),
     Field("max_side", "Longer side on the queue (px)", "empty: 640", is_number=True),
     Field("policy", "When the queue is full", choices=tuple(one.value for one in Policy)),
-    Field("max_age_s", "Drop frames that waited longer (s)", "empty: 10; files: never", is_number=True),
+    Field("max_age_s", "Drop frames that waited longer (s)", "empty: 10; or never", is_number=True),
     Field("motion_floor_s", "With motion: a frame at least every (s)", "empty: 10", is_number=True),
     Field("transport", "RTSP transport", choices=tuple(one.value for one in Transport)),
+    Field("keyframes_only", "Pictures to decode", choices=("keyframes", "all")),
     Field("hwaccel", "Hardware decoding", "vaapi, cuda; empty: CPU"),
 )
 SWITCHES = (
@@ -44,6 +46,8 @@ SWITCHES = (
     ("motion", "Skip frames in which nothing moves"),
     ("loop", "Play a recording again and again, as a live camera"),
 )
+NEVER = "never"
+_KEYFRAMES = {"keyframes": True, "all": False}
 _NUMBERS = tuple(field.name for field in (*BASIC, *MORE) if field.is_number)
 _NAMES = (
     *("name", "url", "evidence"),
@@ -60,6 +64,8 @@ def form_values(camera: Camera | None) -> dict[str, str]:
         name: str(value if value is not None else "") for name in _NAMES for value in [getattr(camera, name)]
     }
     values |= {name: f"{value:g}" for name in _NUMBERS if (value := getattr(camera, name)) is not None}
+    values["max_age_s"] = NEVER if camera.max_age_s is None else values["max_age_s"]
+    values["keyframes_only"] = {True: "keyframes", False: "all", None: ""}[camera.keyframes_only]
     values["classes"] = ", ".join(camera.classes)
     values["evidence"] = "\n".join(str(rule) for rule in camera.evidence)
     for name, _ in SWITCHES:
@@ -78,31 +84,46 @@ def read_camera(form: FormData, stored: Camera | None = None) -> Camera:
     Raises SettingsError in one line.
     """
     sent = sent_values(form)
+    if not sent["url"]:
+        raise SettingsError("Address: expected a url, got none")
     values: dict[str, Any] = {} if stored is None else asdict(stored)
     values |= {"name": sent["name"] if stored is None else stored.name, "url": sent["url"]}
     for field in (*BASIC, *MORE):
         values.pop(field.name, None)
         if text := sent[field.name]:
-            values[field.name] = _number(field.label, text) if field.is_number else text
+            values[field.name] = _value(field, text)
     values["classes"] = split_names([sent["classes"]])
     values["evidence"] = tuple(parse_rule(line) for line in sent["evidence"].splitlines() if line.strip())
     values |= {name: bool(sent[name]) for name, _ in SWITCHES}
     return make_camera(values)
 
 
-def with_masks(camera: Camera, polygons: Sequence[str]) -> Camera:
-    """The camera with other masks, each `x,y,x,y,...` from 0 to 1. Raises SettingsError."""
-    masks = tuple(parse_polygon(text) for text in polygons if text.strip())
-    return make_camera({**asdict(camera), "masks": masks})
+def with_polygons(camera: Camera, masks: Sequence[str], areas: Sequence[str]) -> Camera:
+    """The camera with other masks and areas, each `x,y,x,y,...` from 0 to 1. Raises SettingsError."""
+    return replace(camera, masks=_polygons(masks, "mask"), areas=_polygons(areas, "area"))
 
 
-def mask_texts(camera: Camera) -> list[str]:
-    """The masks as `with_masks` reads them."""
-    return [",".join(f"{round(number, 4):g}" for point in mask for number in point) for mask in camera.masks]
+def polygon_texts(camera: Camera) -> list[tuple[str, str]]:
+    """Its masks and areas: their kind, "mask" or "area", and their points as `with_polygons` reads them."""
+    both = [("mask", polygon) for polygon in camera.masks] + [("area", polygon) for polygon in camera.areas]
+    return [
+        (kind, ",".join(f"{round(number, 4):g}" for point in polygon for number in point))
+        for kind, polygon in both
+    ]
 
 
-def _number(label: str, text: str) -> float:
+def _polygons(texts: Sequence[str], kind: str) -> tuple[tuple[tuple[float, float], ...], ...]:
+    return tuple(parse_polygon(text, kind) for text in texts if text.strip())
+
+
+def _value(field: Field, text: str) -> float | str | bool | None:
+    if field.name == "max_age_s" and text.lower() == NEVER:
+        return None
+    if field.name == "keyframes_only":
+        return _KEYFRAMES.get(text)
+    if not field.is_number:
+        return text
     try:
         return float(text)
     except ValueError:
-        raise SettingsError(f"{label}: expected a number, got {text!r}") from None
+        raise SettingsError(f"{field.label}: expected a number, got {text!r}") from None

@@ -2,19 +2,19 @@
 
 import base64
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 
-from app.api.services import Services
+from app.api.services import Services, services_of
 from app.camera_check import SourceReport, check_source
 from app.dashboard import camera_form
-from app.dashboard.pages import PageRoute, render, see_other, services_of
+from app.dashboard.pages import PageRoute, render, see_other
 from app.dashboard.uptime import measure_uptime
 from app.dashboard.wall import TONES, Tile, make_tile, read_fleet
 from core.errors import (
@@ -34,6 +34,14 @@ EVENTS_SHOWN = 20
 UPTIME_SPAN = timedelta(hours=24)
 WATCH_S = 1.0
 """How long a check watches a live source to tell its frame rate."""
+DONE = {
+    "added": "The camera is added.",
+    "settings": "The settings are saved. Ingest takes them over within seconds.",
+    "masks": "Masks and areas are saved. Ingest takes them over within seconds.",
+    "enabled": "The camera is watched again.",
+    "disabled": "The camera is no longer watched; its settings stay.",
+}
+"""What a page says after a change, by the word in its address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ def _create(request: Request, form: FormData) -> Response:
         add_camera(services.database, camera)
     except UsageError as error:
         return _show_form(request, sent, problem=str(error))
-    return see_other(f"/cameras/{camera.name}")
+    return see_other(f"/cameras/{camera.name}?done=added")
 
 
 def _show_form(
@@ -86,9 +94,9 @@ def _show_form(
 
 
 @router.get("/cameras/{name}")
-def camera_page(request: Request, name: str) -> Response:
+def camera_page(request: Request, name: str, done: str = "") -> Response:
     """One camera. Its settings can be seen and changed while Redis is away."""
-    return _show_camera(request, get_camera(services_of(request).database, name))
+    return _show_camera(request, get_camera(services_of(request).database, name), done=DONE.get(done))
 
 
 @router.post("/cameras/{name}/check")
@@ -103,29 +111,32 @@ def check_camera(request: Request, name: str) -> Response:
 async def edit_camera(request: Request, name: str) -> Response:
     """Stores other settings; ingest takes them over within seconds."""
     form = await request.form()
-    return await run_in_threadpool(_change, request, name, form, camera_form.read_camera)
+    sent = camera_form.sent_values(form)
+    return await run_in_threadpool(
+        _change, request, name, "settings", lambda camera: camera_form.read_camera(form, camera), sent
+    )
 
 
 @router.post("/cameras/{name}/masks")
 async def mask_camera(request: Request, name: str) -> Response:
-    """Stores other masks."""
+    """Stores other masks and areas."""
     form = await request.form()
-    polygons = [str(text) for text in form.getlist("mask")]
+    masks, areas = ([str(text) for text in form.getlist(kind)] for kind in ("mask", "area"))
     return await run_in_threadpool(
-        _change, request, name, form, lambda _, camera: camera_form.with_masks(camera, polygons)
+        _change, request, name, "masks", lambda camera: camera_form.with_polygons(camera, masks, areas)
     )
 
 
 @router.post("/cameras/{name}/enable")
 def enable_camera(request: Request, name: str) -> Response:
     """Watches a camera again."""
-    return _change(request, name, None, lambda _, camera: replace(camera, enabled=True))
+    return _change(request, name, "enabled", lambda camera: replace(camera, enabled=True))
 
 
 @router.post("/cameras/{name}/disable")
 def disable_camera(request: Request, name: str) -> Response:
     """Stops watching a camera and keeps its settings."""
-    return _change(request, name, None, lambda _, camera: replace(camera, enabled=False))
+    return _change(request, name, "disabled", lambda camera: replace(camera, enabled=False))
 
 
 @router.post("/cameras/{name}/remove")
@@ -135,17 +146,23 @@ def forget_camera(request: Request, name: str) -> Response:
     return see_other("/")
 
 
-def _change(request: Request, name: str, form: Any, make: Any) -> Response:
+def _change(
+    request: Request,
+    name: str,
+    what: str,
+    change: Callable[[Camera], Camera],
+    sent: dict[str, str] | None = None,
+) -> Response:
+    """Stores the changed camera and says so; what was sent is shown again beside what is wrong with it."""
     database = services_of(request).database
     stored = get_camera(database, name)
     try:
-        update_camera(database, make(form, stored))
+        update_camera(database, change(stored))
     except CameraNotFoundError:
         raise
     except UsageError as error:
-        values = camera_form.sent_values(form) if form is not None and "url" in form else None
-        return _show_camera(request, stored, values=values, problem=str(error))
-    return see_other(f"/cameras/{name}")
+        return _show_camera(request, stored, values=sent, problem=str(error))
+    return see_other(f"/cameras/{name}?done={what}")
 
 
 def _show_camera(
@@ -155,6 +172,7 @@ def _show_camera(
     values: dict[str, str] | None = None,
     check: Check | None = None,
     problem: str | None = None,
+    done: str | None = None,
 ) -> Response:
     services = services_of(request)
     now = datetime.now(UTC)
@@ -169,9 +187,10 @@ def _show_camera(
         tile=_tile(services, camera),
         values=values or camera_form.form_values(camera),
         form=camera_form,
-        masks=camera_form.mask_texts(camera),
+        polygons=camera_form.polygon_texts(camera),
         check=check,
         problem=problem,
+        done=done,
         events=events[: -EVENTS_SHOWN - 1 : -1],
         uptime=measure_uptime(events, now - UPTIME_SPAN, now),
     )

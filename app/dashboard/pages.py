@@ -14,7 +14,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.annotate import class_color
 from app.api.access import SESSION_COOKIE, access_of
-from app.api.services import Services
 from app.times import format_age, format_iso, format_minute, format_moment
 from core.errors import (
     CameraNotFoundError,
@@ -38,16 +37,16 @@ THEME_COOKIE = "framewatch_theme"
 THEMES = ("auto", "light", "dark")
 
 
-def services_of(request: Request) -> Services:
-    """What the application was made with."""
-    services: Services = request.app.state.services
-    return services
-
-
 def css_color(class_name: str) -> str:
     """The colour that a class has everywhere, as `#rrggbb`."""
     blue, green, red = class_color(class_name)
     return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def css_ink(class_name: str) -> str:
+    """The colour of text on the class's colour."""
+    blue, green, red = class_color(class_name)
+    return "#141414" if 0.114 * blue + 0.587 * green + 0.299 * red > 110 else "#ffffff"  # ITU-R BT.601
 
 
 @lru_cache

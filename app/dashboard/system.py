@@ -1,5 +1,6 @@
 """The system page: the queue, the workers, where every frame went, and the dead letters."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,8 +8,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 
+from app.api.services import services_of
 from app.dashboard.charts import round_up
-from app.dashboard.pages import PageRoute, render, see_other, services_of
+from app.dashboard.pages import PageRoute, render, see_other
 from app.dashboard.wall import read_fleet
 from app.run_account import sum_ledgers
 from core.errors import SettingsError
@@ -24,11 +26,29 @@ LETTERS_SHOWN = 50
 _MINUTE = timedelta(minutes=1)
 
 
+LEFT_OUT = (DropReason.SAMPLED_OUT, DropReason.NO_MOTION)
+"""Frames that nobody wanted; all other drops are losses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """What became of the frames of all cameras in one minute."""
+
+    start: datetime
+    stored: int
+    left_out: int
+    lost: int
+
+    @property
+    def total(self) -> int:
+        return self.stored + self.left_out + self.lost
+
+
 @dataclass(frozen=True, slots=True)
 class Throughput:
     """Frames of all cameras in each of the last minutes, the oldest first."""
 
-    minutes: tuple[LedgerMinute, ...]
+    minutes: tuple[Minute, ...]
     top: int
     """The round number at the upper end of the axis; 0 without frames."""
     stored_per_s: float
@@ -54,6 +74,7 @@ def system(request: Request) -> Response:
         waiting=sum(depth.waiting for depth in status.depths),
         queued_bytes=sum(depth.bytes for depth in status.depths),
         oldest_s=max((depth.oldest_age_s for depth in status.depths), default=None),
+        live=sum(status.describe_state(name) == "live" for name in status.camera_names()),
         slots=sum(beat.slots for beat in status.workers),
     )
 
@@ -91,19 +112,16 @@ def measure_throughput(database: Database, queue: FrameQueue, now: datetime) -> 
         )
         for i in range(MINUTES_SHOWN)
     )
-    top = round_up(max(minute.stored + sum(minute.dropped.values()) for minute in minutes))
+    top = round_up(max(minute.total for minute in minutes))
     return Throughput(minutes, top, minutes[-2].stored / 60)
 
 
-def _sum_minute(minute: datetime, parts: Sequence[LedgerMinute]) -> LedgerMinute:
-    dropped = {reason: sum(part.dropped.get(reason, 0) for part in parts) for reason in DropReason}
-    return LedgerMinute(
-        "all",
-        minute,
-        captured=sum(part.captured for part in parts),
-        stored=sum(part.stored for part in parts),
-        dropped=dropped,
-    )
+def _sum_minute(start: datetime, parts: Sequence[LedgerMinute]) -> Minute:
+    dropped = Counter[DropReason]()
+    for part in parts:
+        dropped.update(part.dropped)
+    left_out = sum(dropped[reason] for reason in LEFT_OUT)
+    return Minute(start, sum(part.stored for part in parts), left_out, dropped.total() - left_out)
 
 
 def _reasons(ledgers: Sequence[Ledger]) -> list[DropReason]:

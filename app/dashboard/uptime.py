@@ -35,7 +35,7 @@ def measure_uptime(events: Sequence[CameraEvent], since: datetime, until: dateti
         stretches.append(
             Stretch(None, 0.0, ((starts[0] if starts else until) - since).total_seconds() / span_s)
         )
-    for event, start, end in zip(events, starts, [*starts[1:], until], strict=True):
+    for event, start, end in zip(events, starts, [*starts, until][1:], strict=True):
         if end > start:
             share = (start - since).total_seconds() / span_s
             stretches.append(Stretch(event.activity, share, (end - start).total_seconds() / span_s))

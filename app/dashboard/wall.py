@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.services import Services
-from app.dashboard.pages import PageRoute, render, services_of
+from app.api.services import Services, services_of
+from app.dashboard.pages import PageRoute, render
 from app.status import Status, look
 from core.camera_state import CameraActivity, CameraState
 from core.types import Camera

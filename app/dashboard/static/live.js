@@ -19,29 +19,42 @@ function draw(canvas, bitmap, header) {
   context.lineWidth = 2 * pixels;
   context.font = `600 ${LABEL_PX * pixels}px system-ui, sans-serif`;
   context.textBaseline = "top";
-  for (const box of header.boxes) {
-    const x = left + box.x * scale;
-    const y = top + box.y * scale;
-    context.strokeStyle = context.fillStyle = box.color;
-    context.strokeRect(x, y, box.width * scale, box.height * scale);
-    const text = `${box.class_name} ${Math.round(box.score * 100)}`;
-    const size = [context.measureText(text).width + 8 * pixels, (LABEL_PX + 5) * pixels];
-    const at = [Math.min(x - pixels, canvas.width - size[0]), Math.max(0, y - size[1])];
-    context.fillRect(...at, ...size);
-    context.fillStyle = "#111";
-    context.fillText(text, at[0] + 4 * pixels, at[1] + 3 * pixels);
+  const placed = header.boxes.map((box) => ({ ...box, x: left + box.x * scale, y: top + box.y * scale, width: box.width * scale, height: box.height * scale }));
+  for (const box of placed) {
+    context.strokeStyle = box.color;
+    context.strokeRect(box.x, box.y, box.width, box.height);
   }
+  const taken = [];
+  for (const box of placed) taken.push(drawLabel(context, box, pixels, taken));
   canvas.dataset.boxes = header.boxes.length;
   canvas.dataset.frame = header.index;
   canvas.dataset.at = Date.now();
-  canvas.setAttribute("aria-label", `Live picture of ${header.camera}: ${describe(header.boxes)}`);
+  const seen = describe(header.boxes);
+  canvas.setAttribute("aria-label", `Live picture of ${header.camera}: ${seen}`);
   canvas.parentElement.classList.add("has-picture");
+  for (const one of document.querySelectorAll("[data-seen]")) if (one.dataset.seen === header.camera) one.textContent = seen;
+}
+
+// Above the box, else below, else inside it: the first place that no better label has.
+function drawLabel(context, box, pixels, taken) {
+  const text = `${box.class_name} ${Math.round(box.score * 100)}`;
+  const width = context.measureText(text).width + 8 * pixels;
+  const height = (LABEL_PX + 5) * pixels;
+  const x = Math.max(0, Math.min(box.x - pixels, context.canvas.width - width));
+  const free = (y) => y >= 0 && y + height <= context.canvas.height && !taken.some((one) => x < one.x + one.width && one.x < x + width && y < one.y + height && one.y < y + height);
+  const y = [box.y - height, box.y + box.height, box.y].find(free) ?? Math.max(0, box.y - height);
+  context.fillStyle = box.color;
+  context.fillRect(x, y, width, height);
+  context.fillStyle = box.ink;
+  context.fillText(text, x + 4 * pixels, y + 3 * pixels);
+  return { x, y, width, height };
 }
 
 function describe(boxes) {
   const counts = {};
   for (const box of boxes) counts[box.class_name] = (counts[box.class_name] ?? 0) + 1;
-  return Object.entries(counts).map(([name, count]) => `${count} ${name}`).join(", ") || "nothing detected";
+  const most = Object.entries(counts).sort((a, b) => b[1] - a[1]);
+  return most.map(([name, count]) => `${count} ${name}`).join(", ") || "nothing detected";
 }
 
 async function show(message) {
@@ -54,7 +67,7 @@ async function show(message) {
   bitmap.close();
 }
 
-// The stream holds messages, each after its length in four bytes: a header in JSON and a JPEG picture.
+// The stream holds messages, each after its length in four bytes: a header in JSON and a JPEG picture, or nothing.
 async function follow(signal) {
   const query = [...canvases.keys()].map((name) => `camera=${encodeURIComponent(name)}`).join("&");
   const answer = await fetch(`/live?${query}`, { signal });
@@ -71,7 +84,7 @@ async function follow(signal) {
     while (bytes.length >= 4) {
       const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
       if (bytes.length < 4 + length) break;
-      await show(bytes.subarray(4, 4 + length));
+      if (length) await show(bytes.subarray(4, 4 + length));
       bytes = bytes.slice(4 + length);
     }
   }

@@ -1,20 +1,25 @@
-// What every page does: the theme, parts that keep themselves up to date, filters that follow the keyboard.
+// What every page does: the theme, parts that keep themselves up to date, questions before what cannot be undone.
 
 const html = document.documentElement;
+const themeSwitch = document.querySelector("[data-theme-toggle]");
+const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
 
-function toggleTheme() {
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const now = html.dataset.theme === "auto" ? (dark ? "dark" : "light") : html.dataset.theme;
-  html.dataset.theme = now === "dark" ? "light" : "dark";
+const isDark = () => (html.dataset.theme === "auto" ? systemIsDark.matches : html.dataset.theme === "dark");
+const showTheme = () => themeSwitch?.setAttribute("aria-pressed", String(isDark()));
+
+themeSwitch?.addEventListener("click", () => {
+  html.dataset.theme = isDark() ? "light" : "dark";
   document.cookie = `framewatch_theme=${html.dataset.theme}; path=/; max-age=31536000; samesite=strict`;
-}
-document.querySelector("[data-theme-toggle]")?.addEventListener("click", toggleTheme);
+  showTheme();
+});
+systemIsDark.addEventListener("change", showTheme);
+showTheme();
 
-async function fetchPage(url) {
+export async function fetchPage(url) {
   const answer = await fetch(url, { headers: { Accept: "text/html" } });
-  if (answer.status === 401) location.reload();
+  if (answer.status === 401) location.reload(); // the session has ended: the server shows where to log in
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  return { ok: answer.ok, page, url: answer.url };
+  return { ok: answer.ok, page };
 }
 
 // Elements with data-refresh and an id are replaced by those of a newer copy of the page.
@@ -41,6 +46,11 @@ async function refresh() {
   }
 }
 
+async function retry() {
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
+  if (answer?.ok) location.reload();
+}
+
 function repeat(action, seconds) {
   const turn = async () => {
     await action();
@@ -49,56 +59,10 @@ function repeat(action, seconds) {
   setTimeout(turn, seconds * 1000);
 }
 
-async function retry() {
-  const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
-  if (answer?.ok) location.reload();
-}
-
 const { refreshEvery, retryEvery } = document.body.dataset;
 if (refreshEvery) repeat(refresh, Number(refreshEvery));
 if (retryEvery) repeat(retry, Number(retryEvery));
 
-// Forms with data-follow show their result at once, and the address follows them.
-let newest = 0;
-
-async function show(url, { push }) {
-  const mine = ++newest;
-  const results = document.getElementById("results");
-  results.setAttribute("aria-busy", "true");
-  try {
-    const { page } = await fetchPage(url);
-    if (mine !== newest) return;
-    const fresh = page.getElementById("results");
-    if (!fresh) return void (location.href = url);
-    results.innerHTML = fresh.innerHTML;
-    results.removeAttribute("aria-busy");
-    document.title = page.title;
-    if (push) history.pushState(null, "", url);
-  } catch {
-    location.href = url;
-  }
-}
-
-for (const form of document.querySelectorAll("form[data-follow]")) {
-  const address = () => {
-    const fields = [...new FormData(form)].filter(([, value]) => value !== "");
-    const query = new URLSearchParams(fields).toString();
-    return form.action.split("?")[0] + (query && `?${query}`);
-  };
-  let waiting;
-  const later = (event) => {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => show(address(), { push: true }), event.type === "input" ? 400 : 0);
-  };
-  form.addEventListener("input", later);
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    later(event);
-  });
-  addEventListener("popstate", () => location.reload());
-}
-
-// A question before what cannot be undone.
 for (const dialog of document.querySelectorAll("dialog")) {
   document.querySelector(`[data-opens="${dialog.id}"]`)?.addEventListener("click", () => dialog.showModal());
   dialog.querySelector("[data-closes]")?.addEventListener("click", () => dialog.close());
