@@ -1,0 +1,61 @@
+"""Starts from files as torchvision and timm publish them for ImageNet (here with random weights)."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torchvision.models import resnet18
+
+from core.errors import WeightsError
+from models.backbones import create_backbone
+from models.network import create_detector_network
+from models.training.starting import load_start_weights
+from tests.models.networks import stir_batch_norms
+
+
+def write(network: nn.Module, path: Path) -> Path:
+    if path.suffix == ".safetensors":
+        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
+    else:
+        torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (lambda: resnet18(weights=None), "torchvision.pth"),
+        (lambda: timm.create_model("resnet18"), "timm.safetensors"),
+    ],
+)
+def test_a_resnet_starts_from_a_classifier_of_torchvision_or_timm(
+    tmp_path: Path, build: Callable[[], nn.Module], name: str
+) -> None:
+    theirs = stir_batch_norms(build())
+    network = create_detector_network("resnet18", "fpn", 2, 16).eval()
+    head = network.head.class_logits.weight.clone()
+    load_start_weights(network, write(theirs, tmp_path / name), [])
+    for key, tensor in network.backbone.state_dict().items():
+        assert torch.equal(tensor, theirs.state_dict()[key]), key
+    assert torch.equal(network.head.class_logits.weight, head), "a classifier says nothing about boxes"
+
+
+def test_a_dual_path_network_starts_from_a_classifier_of_timm(tmp_path: Path) -> None:
+    theirs = stir_batch_norms(timm.create_model("dpn48b"))
+    network = create_detector_network("dpn48b", "fpn", 2, 16).eval()
+    load_start_weights(network, write(theirs, tmp_path / "dpn48b.pth"), [])
+    images = torch.linspace(-2, 2, 3 * 64 * 64).view(1, 3, 64, 64)
+    with torch.no_grad():
+        ours, expected = network.backbone.forward_features(images)[-1], theirs.forward_features(images)
+    torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_classifier_of_another_depth_is_refused(tmp_path: Path) -> None:
+    network = create_detector_network("resnet50_thin", "fpn", 2, 16)
+    path = write(create_backbone("resnet18_thin", include_top=True), tmp_path / "thin.pth")
+    with pytest.raises(WeightsError, match=r"weights of another network: expected \d+ tensors, got \d+"):
+        load_start_weights(network, path, [])
