@@ -1,4 +1,4 @@
-"""Real `framewatch ingest` processes for tests, on cameras of a real RTSP server."""
+"""Real `framewatch ingest` processes for tests, and others that are started alike."""
 
 import signal
 import subprocess
@@ -15,15 +15,18 @@ STOP_TIMEOUT_S = 30.0
 class IngestProcess:
     """One `framewatch ingest`, in a context that ends it and its camera processes; its log is in `log`."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path, *arguments: str) -> None:
-        self._environment, self._log, self._arguments = dict(environment), log, arguments
+    def __init__(
+        self, environment: Mapping[str, str], log: Path, *arguments: str, service: str = "ingest"
+    ) -> None:
+        self._environment, self._log = dict(environment), log
+        self._arguments = (service, *arguments)
         self._process: subprocess.Popen[bytes] | None = None
         self._family: list[psutil.Process] = []
 
     def __enter__(self) -> "IngestProcess":
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "app.cli", "ingest", *self._arguments],
+                [sys.executable, "-P", "-m", "app.cli", *self._arguments],
                 env=self._environment,
                 cwd=self._log.parent,
                 stdout=output,

@@ -11,6 +11,7 @@ import numpy as np
 from core.camera_state import CameraActivity, CameraState, CameraStates
 from core.frame_queue import FrameQueue, QueueLimits
 from core.redis_client import make_redis
+from core.settings import PREFIX
 from core.types import Camera
 from storage.cameras import add_camera
 from storage.database import open_database
@@ -38,8 +39,8 @@ class Numbered:
 class Fleet:
     """Nobody takes the frames from the queue, so that every published one can be looked at."""
 
-    def __init__(self, folder: Path, redis_url: str, **settings: object) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, redis_url: str, *, model: str = MODEL, **settings: object) -> None:
+        self.folder, self.model = folder, model
         self.client = make_redis(redis_url)
         self.queue = FrameQueue(self.client, QueueLimits(), NAMESPACE, lambda _: None)
         self.states = CameraStates(self.client, NAMESPACE)
@@ -48,7 +49,7 @@ class Fleet:
             redis_url=redis_url,
             database_url=url,
             namespace=NAMESPACE,
-            model=MODEL,
+            model=model,
             camera_max_frames=100_000,
             **settings,
         )
@@ -63,8 +64,16 @@ class Fleet:
         for camera in cameras:
             add_camera(self.database, camera)
 
-    def ingest(self, name: str, *arguments: str) -> IngestProcess:
-        return IngestProcess(self.environment, self.folder / f"{name}.log", *arguments)
+    @property
+    def settings(self) -> dict[str, str]:
+        """The variables that hold framewatch's settings."""
+        return {name: value for name, value in self.environment.items() if name.startswith(PREFIX)}
+
+    def ingest(self, name: str, **variables: str) -> IngestProcess:
+        return IngestProcess(self.environment | variables, self.folder / f"{name}.log")
+
+    def worker(self, name: str) -> IngestProcess:
+        return IngestProcess(self.environment, self.folder / f"{name}.log", service="worker")
 
     def state(self, camera: str) -> CameraState | None:
         return next((state for state in self.states.load() if state.camera == camera), None)
@@ -105,12 +114,12 @@ class Fleet:
 
     def published(self, camera: str) -> list[int]:
         """captured_at in microseconds of every frame on the queue, in the order of publishing."""
-        entries = self.client.xrange(f"{{{NAMESPACE}}}:frames:{camera}:{MODEL}")
+        entries = self.client.xrange(f"{{{NAMESPACE}}}:frames:{camera}:{self.model}")
         return [int(fields[b"header"].split(b" ")[2]) for _, fields in entries]
 
     def published_numbers(self, camera: str, source_width_px: int = 320) -> list[Numbered]:
         """Which picture of its clip every frame on the queue shows, in the order of publishing."""
-        entries = self.client.xrange(f"{{{NAMESPACE}}}:frames:{camera}:{MODEL}")
+        entries = self.client.xrange(f"{{{NAMESPACE}}}:frames:{camera}:{self.model}")
         found = []
         for _, fields in entries:
             picture = cv2.imdecode(np.frombuffer(fields[b"jpeg"], np.uint8), cv2.IMREAD_COLOR)
