@@ -286,7 +286,8 @@ def _rows(batch: Sequence[FrameResult], ids: dict[str, int], model: int) -> tupl
     """Tuples ready for COPY: the bare side pays neither for checks nor for rounding."""
     now = datetime.now(UTC)
     of_frames = [tuple(frame_row(r, ids[r.camera], model, now).values()) for r in batch]
-    of_boxes = [row for r in batch for row in detection_rows(r, ids[r.camera], model, r.captured_at)]
+    keyed = {(ids[r.camera], r.captured_at, r.index): r for r in batch}
+    of_boxes = list(detection_rows(keyed, model))
     return of_frames, of_boxes
 
 

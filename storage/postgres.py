@@ -1,7 +1,7 @@
 """What only PostgreSQL needs: connections that notice a dead server, and one partition per UTC day."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -98,6 +98,36 @@ def _create_partition(connection: Connection, table: str, day: date) -> None:
     )
 
 
+def insert_arrays(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], end: str = ""
+) -> list[tuple[Any, ...]]:
+    """INSERT .. SELECT FROM unnest(..) of rows with the same names; `end` may add ON CONFLICT and RETURNING.
+
+    One array per column: as a list of VALUES, 200 frames have 2400 parameters, which cost ten times the time.
+    """
+    columns = [table.columns[name] for name in rows[0]]
+    types = [column.type.compile(connection.dialect) for column in columns]
+    statement = sql.SQL("INSERT INTO {} ({}) SELECT * FROM unnest({}) {}").format(
+        sql.Identifier(table.name),
+        sql.SQL(", ").join(sql.Identifier(column.name) for column in columns),
+        sql.SQL(", ").join(sql.SQL(f"%s::{kind}[]") for kind in types),
+        sql.SQL(end),
+    )
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    try:
+        found = driver.execute(statement, [[row[column.name] for row in rows] for column in columns])
+        return found.fetchall() if found.description else []
+    finally:
+        _invalidate_if_closed(connection, driver)
+
+
+def _invalidate_if_closed(connection: Connection, driver: psycopg.Connection[Any]) -> None:
+    """SQLAlchemy did not see the error, and must not hand this connection out again."""
+    if driver.closed:
+        connection.invalidate()
+
+
 def copy_rows(connection: Connection, table: Table, rows: Iterable[tuple[Any, ...]]) -> None:
     """Adds rows, with a value for every column, through a binary COPY inside the connection's transaction."""
     names = [column.name for column in table.columns]
@@ -113,5 +143,4 @@ def copy_rows(connection: Connection, table: Table, rows: Iterable[tuple[Any, ..
             for row in rows:
                 copy.write_row(row)
     finally:
-        if driver.closed:  # SQLAlchemy did not see the error, and must not hand this connection out again
-            connection.invalidate()
+        _invalidate_if_closed(connection, driver)

@@ -99,13 +99,16 @@ def find_detections(database: Database, wanted: DetectionFilter) -> Iterator[Det
     Raises CameraNotFoundError and QueryError at once for names that the database does not know, listing the
     known ones, and DatabaseUnavailableError whenever the server is lost.
     """
+    rows = _stream(database, wanted)
+    next(rows, None)  # it has begun: it closes its connection also if nobody reads the rows
+    return (row for row in rows if row is not None)
+
+
+def _stream(database: Database, wanted: DetectionFilter) -> Iterator[DetectionRow | None]:
+    """None once the names are known, then the rows, through one connection."""
     with database.reading() as connection:
         statement = history_statement(wanted).where(*conditions(connection, wanted, _boxes().columns))
-    return _stream(database, statement)
-
-
-def _stream(database: Database, statement: Select[Any]) -> Iterator[DetectionRow]:
-    with database.reading() as connection:
+        yield None
         connection.execution_options(stream_results=True, max_row_buffer=ROWS_PER_FETCH)
         with connection.execute(statement) as result:  # closes the server's cursor if the reader stops early
             for row in result:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Subquery, delete, func, select, union_all
 
 from core.errors import DatabaseUnavailableError
 from storage.database import Database
+from storage.postgres import insert_arrays
 from storage.statements import insert_into
 from storage.tables import detection_count_changes, detection_counts_hourly
 
@@ -54,7 +55,9 @@ def note_changes(connection: Connection, changes: Mapping[CountKey, int]) -> Non
         for key, change in changes.items()
         if change
     ]
-    if rows:
+    if rows and connection.dialect.name == "postgresql":
+        insert_arrays(connection, detection_count_changes, rows)
+    elif rows:
         connection.execute(detection_count_changes.insert().inline(), rows)
 
 

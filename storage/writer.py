@@ -24,9 +24,9 @@ from core.types import FrameResult, WeightsInfo
 from storage.columns import format_stamp
 from storage.database import Database
 from storage.identities import camera_ids, model_id
-from storage.postgres import Partitions, copy_rows
+from storage.postgres import Partitions, copy_rows, insert_arrays
 from storage.rollup import CountKey, counted, fold_changes, hour_of, note_changes
-from storage.rows import FrameKey, check_result, detection_rows, frame_row
+from storage.rows import FrameKey, check_results, detection_rows, frame_row
 from storage.statements import insert_missing
 from storage.tables import detections, frames
 
@@ -65,10 +65,9 @@ class Writer:
         the schema is not this code's, InferenceError for results that are no numbers or of unknown classes.
         """
         batch = _distinct(results)
-        for result in batch:
-            check_result(result, len(weights.categories))
         if not batch:
             return WriteSummary(0, 0)
+        check_results(batch, len(weights.categories))
         try:
             summary = self._store(batch, weights)
             self._fold_when_due()
@@ -101,18 +100,11 @@ class Writer:
             new = _insert_frames(connection, keyed, model)
             if replace and new:
                 _delete_detections(connection, new, model)
-            on_postgres = connection.dialect.name == "postgresql"
-            rows: list[tuple[Any, ...]] = []
-            added: Counter[CountKey] = Counter()
-            for key in sorted(new):
-                stamp = key[1] if on_postgres else format_stamp(key[1])
-                rows.extend(detection_rows(keyed[key], key[0], model, stamp))
-                hour = hour_of(key[1])
-                for label in keyed[key].detections.labels.tolist():
-                    added[hour, key[0], model, label] += 1
+            stamp = format_stamp if connection.dialect.name == "sqlite" else None
+            rows = list(detection_rows({key: keyed[key] for key in sorted(new)}, model, stamp))
             if rows:
                 _insert_detections(connection, rows)
-                note_changes(connection, added)
+                note_changes(connection, _added(keyed, new, model))
         return WriteSummary(len(new), len(rows))
 
     def _identities(self, names: Iterable[str], weights: WeightsInfo) -> tuple[dict[str, int], int]:
@@ -143,12 +135,27 @@ def _distinct(results: Sequence[FrameResult]) -> list[FrameResult]:
     return [first[key] for key in sorted(first)]
 
 
+def _added(keyed: dict[FrameKey, FrameResult], new: Iterable[FrameKey], model: int) -> Counter[CountKey]:
+    """How many detections the new frames bring, by hour, camera and class."""
+    added: Counter[CountKey] = Counter()
+    for key in new:
+        hour = hour_of(key[1])
+        for label in keyed[key].detections.labels.tolist():
+            added[hour, key[0], model, label] += 1
+    return added
+
+
 def _insert_frames(connection: Connection, keyed: dict[FrameKey, FrameResult], model: int) -> set[FrameKey]:
     """Inserts the frames that are not there yet and says which."""
     stored_at = datetime.now(UTC)
     rows = [frame_row(keyed[key], key[0], model, stored_at) for key in sorted(keyed)]
     columns = frames.c.camera_id, frames.c.captured_at, frames.c.frame_index
-    found = connection.execute(insert_missing(connection, frames).returning(*columns), rows)
+    found: Iterable[Any]
+    if connection.dialect.name == "postgresql":
+        names = ", ".join(column.name for column in columns)
+        found = insert_arrays(connection, frames, rows, f"ON CONFLICT DO NOTHING RETURNING {names}")
+    else:
+        found = connection.execute(insert_missing(connection, frames).returning(*columns), rows)
     return {(camera, captured_at, index) for camera, captured_at, index in found}
 
 

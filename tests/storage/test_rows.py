@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from core.errors import InferenceError
-from storage.rows import box_columns, check_result
+from storage.rows import box_columns, check_results
 from tests.storage.results import make_result
 
 sizes = st.tuples(st.integers(1, 8192), st.integers(1, 8192))
@@ -56,9 +56,9 @@ def test_no_detections_make_empty_columns() -> None:
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_box_that_is_no_number_is_a_fault_of_the_detector(broken: float) -> None:
     with pytest.raises(InferenceError, match="finite"):
-        check_result(make_result(boxes=[(0, 0, broken, 1)]), 3)
+        check_results([make_result(), make_result(boxes=[(0, 0, broken, 1)])], 3)
 
 
 def test_a_label_without_a_name_is_a_fault_of_the_detector() -> None:
     with pytest.raises(InferenceError, match="labels below 3, got 3"):
-        check_result(make_result(boxes=[(0, 0, 1, 1)], labels=[3]), 3)
+        check_results([make_result(boxes=[(0, 0, 1, 1)], labels=[3])], 3)
