@@ -21,12 +21,22 @@ class _Viewer:
         self.cameras = frozenset(cameras)
         self.waiting: dict[str, LiveFrame] = {}
         self.arrived = asyncio.Event()
+        self.ended = False
         self._loop = asyncio.get_running_loop()
 
     def offer(self, frame: LiveFrame) -> None:
         """From any thread."""
         with contextlib.suppress(RuntimeError):  # the server's loop has ended
             self._loop.call_soon_threadsafe(self._take, frame)
+
+    def end(self) -> None:
+        """From any thread: no further frames."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self.ended = True
+        self.arrived.set()
 
     def _take(self, frame: LiveFrame) -> None:
         self.waiting[frame.camera] = frame
@@ -43,7 +53,7 @@ class LiveHub:
         self._pump: threading.Thread | None = None
 
     async def frames(self, cameras: Iterable[str]) -> AsyncGenerator[LiveFrame, None]:
-        """The last frame of each camera, if it is fresh, then those to come, until the caller stops.
+        """The last frame of each camera, if it is fresh, then those to come, until caller or hub stop.
 
         While Redis is away none come; they go on when it is back.
         """
@@ -56,7 +66,7 @@ class LiveHub:
                     if latest is not None:
                         viewer.waiting.setdefault(camera, latest)
                         viewer.arrived.set()
-            while True:
+            while not viewer.ended:
                 await viewer.arrived.wait()
                 viewer.arrived.clear()
                 frames, viewer.waiting = viewer.waiting, {}
@@ -66,8 +76,16 @@ class LiveHub:
             with self._lock:
                 self._viewers.discard(viewer)
 
+    def end_viewers(self) -> None:
+        """Ends what `frames` gives to all who look just now; returns at once."""
+        with self._lock:
+            viewers = list(self._viewers)
+        for viewer in viewers:
+            viewer.end()
+
     def close(self) -> None:
-        """Ends the subscription; waits for that, a second or two."""
+        """Ends all viewers and the subscription; waits for that, a second or two."""
+        self.end_viewers()
         with self._lock:
             self._viewers.clear()
             pump = self._pump

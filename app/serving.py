@@ -13,6 +13,7 @@ from app.api.application import create_app
 from app.api.services import Services
 from app.dashboard.application import add_dashboard
 from app.database_access import opened_database
+from app.live_hub import LiveHub
 from app.upkeep import Upkeep, upkeep_rounds
 from core.errors import SettingsError
 from core.settings import Settings
@@ -21,7 +22,7 @@ from storage.tokens import list_tokens
 
 LOG = logging.getLogger(__name__)
 STOP_WITHIN_S = 5
-"""Streams that go on for ever are cut off after this."""
+"""Answers that take longer are cut off."""
 
 
 def serve_until_stopped(settings: Settings, host: str, port: int, *, require_token: bool = False) -> None:
@@ -47,7 +48,7 @@ def serve_until_stopped(settings: Settings, host: str, port: int, *, require_tok
                 timeout_graceful_shutdown=STOP_WITHIN_S,
             )
             LOG.info("serving on %s", address_of(listener))
-            _Server(config).run(sockets=[listener])
+            _Server(config, services.live_hub).run(sockets=[listener])
 
 
 def require_some_token(settings: Settings, database: Database) -> None:
@@ -83,6 +84,15 @@ def address_of(listener: socket.socket) -> str:
 
 class _Server(uvicorn.Server):
     """Ends with exit code 0 at SIGTERM and SIGINT, like the other services."""
+
+    def __init__(self, config: uvicorn.Config, live_hub: LiveHub) -> None:
+        super().__init__(config)
+        self._live_hub = live_hub
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends live streams first, which would have it wait, then cut them off with an error."""
+        self._live_hub.end_viewers()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

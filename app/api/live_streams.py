@@ -79,7 +79,10 @@ async def with_pauses(
             if not waiting.done():
                 yield None
                 continue
-            frame, waiting = waiting.result(), None
+            try:
+                frame, waiting = waiting.result(), None
+            except StopAsyncIteration:  # the server stops
+                return
             yield frame
     finally:
         if waiting is not None:

@@ -97,6 +97,20 @@ def test_a_slow_viewer_skips_frames_and_gets_the_newest(hub: LiveHub, view: Live
     run(main())
 
 
+def test_viewers_end_with_the_server(hub: LiveHub, view: LiveView) -> None:
+    view.publish([frame("gate", 1)])
+
+    async def main() -> None:
+        stream = hub.frames(["gate"])
+        assert (await anext(stream)).index == 1
+        waiting = asyncio.ensure_future(anext(stream, None))
+        await asyncio.sleep(0)
+        hub.end_viewers()
+        assert await waiting is None
+
+    run(main())
+
+
 def test_a_viewer_marks_its_cameras_as_watched(hub: LiveHub, view: LiveView) -> None:
     async def main() -> None:
         waiting = asyncio.ensure_future(anext(hub.frames(["gate"])))

@@ -1,6 +1,8 @@
 """Nothing is answered to whoever has no right to it: no route, no page, no file."""
 
 from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +13,11 @@ from starlette.testclient import TestClient
 from app.api.access import SESSION_COOKIE, is_loopback
 from app.api.guard import TRIES_PER_MINUTE
 from app.api.login import local_path
+from app.dashboard.application import add_dashboard
 from storage.database import Database
 from storage.roles import Role
 from storage.tokens import add_token, revoke_token
-from tests.app.api.conftest import ELSEWHERE, HERE, MakeApp, bearer
+from tests.app.api.conftest import ELSEWHERE, HERE, MakeApp, bearer, serving
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -23,6 +26,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 def guarded(make_app: MakeApp) -> Iterator[TestClient]:
     """Somebody elsewhere, asking a server that listens beyond its machine."""
     app = make_app(open_here=False, api_requests_per_minute=100_000)
+    add_dashboard(app)
     with TestClient(app, base_url=ELSEWHERE, follow_redirects=False) as client:
         yield client
 
@@ -44,7 +48,8 @@ def paths(routes: "list[BaseRoute]", prefix: str = "") -> Iterator[str]:
 def every_path(app: Any) -> list[str]:
     assert isinstance(app, FastAPI)
     found = [*paths(app.routes), "/", "/static/style.css", "/nowhere"]
-    assert {"/api/health", "/api/docs", "/api/openapi.json", "/login"} <= set(found)
+    assert {"/api/health", "/api/docs", "/api/openapi.json", "/login", "/system"} <= set(found)
+    assert {"/api/cameras/name/live.mjpeg", "/api/evidence/day/camera/file"} <= set(found)
     return sorted(set(found))
 
 
@@ -55,6 +60,27 @@ def test_without_a_token_every_route_page_and_file_answers_401(guarded: TestClie
             assert answer.status_code == 401, f"{method} {path}"
             assert answer.headers["www-authenticate"].startswith("Bearer")
     assert guarded.post("/login", data={"token": "wrong"}).status_code == 401
+
+
+@pytest.mark.slow
+def test_a_server_beyond_this_machine_answers_401_to_everybody(make_app: MakeApp, folder: Path) -> None:
+    """A real one: it listens on every address, and this machine is asked for a token as well."""
+    app = make_app()
+    add_dashboard(app)
+    with serving(folder, "--host", "0.0.0.0", FRAMEWATCH_API_TOKEN="sixteen letters.") as server:
+        port = server.url.rpartition(":")[2]
+        connection = HTTPConnection("127.0.0.1", int(port), timeout=60)
+        for path in every_path(app):
+            if path == "/login":
+                continue
+            for method in ("GET", "POST", "DELETE"):
+                connection.request(method, path)
+                answer = connection.getresponse()
+                answer.read()
+                assert answer.status == 401, f"{method} {path}"
+        connection.request("GET", "/api/cameras", headers={"Authorization": "Bearer sixteen letters."})
+        assert connection.getresponse().status == 200
+        connection.close()
 
 
 @pytest.mark.parametrize("header", ["Bearer wrong", "Bearer ", "Basic d3Jvbmc6d3Jvbmc=", "wrong"])

@@ -94,8 +94,12 @@ def test_detections_come_as_events(watching: TestClient, view: LiveView) -> None
     )
     assert event["captured_at"].endswith("Z")
     assert event["detections"][0] == {
-        "class_name": "person", "score": 0.9,
-        "x": 20, "y": 20, "width": 40, "height": 60,
+        "class_name": "person",
+        "score": 0.9,
+        "x": 20,
+        "y": 20,
+        "width": 40,
+        "height": 60,
     }
 
 
@@ -225,6 +229,16 @@ def test_streams_are_bounded_and_free_their_place(make_app: MakeApp) -> None:
         await anext(streams.respond(request, pieces(), "text/plain").body_iterator)
 
     asyncio.run(main())
+
+
+def test_a_stream_ends_with_its_frames() -> None:
+    async def frames() -> Any:
+        yield frame()
+
+    async def main() -> list[int]:
+        return [one.index async for one in with_pauses(frames()) if one is not None]
+
+    assert asyncio.run(main()) == [7]
 
 
 def test_a_quiet_stream_gives_signs_of_life() -> None:

@@ -3,6 +3,7 @@
 import signal
 import socket
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -17,6 +18,16 @@ def test_it_answers_on_this_machine_and_stops_with_code_0(folder: Path, number: 
         assert server.get("/api/health") == {"status": "ok"}
         server.process.send_signal(number)
         assert server.process.wait(20) == 0
+        assert "Traceback" not in server.log
+
+
+@pytest.mark.redis
+def test_it_stops_while_somebody_looks(folder: Path, redis_url: str) -> None:
+    with serving(folder, FRAMEWATCH_REDIS_URL=redis_url) as server:
+        with urlopen(f"{server.url}/api/live/detections", timeout=60) as stream:
+            assert stream.readline() == b": ping\n"
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(60) == 0
         assert "Traceback" not in server.log
 
 
