@@ -1,4 +1,4 @@
-"""How soon changes of cameras take effect, what they cost the others, and how soon a killed ingest is replaced.
+"""How soon changes of cameras take effect, what they cost others, and how soon a killed ingest is replaced.
 
     python benchmarks/cameras.py [--json]
 
