@@ -14,9 +14,10 @@ depends_on = None
 
 BY_DAY: dict[str, Any] = {"sqlite_with_rowid": False, "postgresql_partition_by": "RANGE (captured_at)"}
 DROP_REASONS = ("sampled_out", "no_motion", "queue_full", "stale", "corrupt", "failed")
+# strftime('%s') of 59.999999 s gives the next second, so that it is given whole seconds.
 LATENCY_MS = {
     "sqlite": (
-        "(strftime('%s', f.stored_at) - strftime('%s', f.captured_at)) * 1000.0"
+        "(strftime('%s', substr(f.stored_at, 1, 19)) - strftime('%s', substr(f.captured_at, 1, 19))) * 1000.0"
         " + (substr(f.stored_at, 21) - substr(f.captured_at, 21)) / 1000.0"
     ),
     "postgresql": "CAST(EXTRACT(EPOCH FROM f.stored_at - f.captured_at) * 1000 AS double precision)",

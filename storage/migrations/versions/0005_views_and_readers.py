@@ -40,7 +40,8 @@ WITH RECURSIVE hours(hour, until) AS (
     SELECT hour, camera_id, ms, row_number() OVER (PARTITION BY hour, camera_id ORDER BY ms) AS place,
            count(*) OVER (PARTITION BY hour, camera_id) AS frames
     FROM (SELECT h.hour, f.camera_id,
-                 (strftime('%s', f.stored_at) - strftime('%s', f.captured_at)) * 1000.0
+                 (strftime('%s', substr(f.stored_at, 1, 19))
+                  - strftime('%s', substr(f.captured_at, 1, 19))) * 1000.0
                  + (substr(f.stored_at, 21) - substr(f.captured_at, 21)) / 1000.0 AS ms
           FROM hours h
           CROSS JOIN frames f INDEXED BY ix_frames_captured_at
@@ -116,7 +117,7 @@ WITH RECURSIVE spans AS (
     FROM days d JOIN spans s ON s.since < d.next AND s.until > d.day
 ), parts AS (
     SELECT day, camera, state,
-           strftime('%s', until) - strftime('%s', since)
+           strftime('%s', substr(until, 1, 19)) - strftime('%s', substr(since, 1, 19))
            + (substr(until, 21) - substr(since, 21)) / 1000000.0 AS seconds
     FROM edges
 )
