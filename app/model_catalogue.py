@@ -6,7 +6,7 @@ from typing import Any
 
 from core.errors import ModelNotFoundError, WeightsError
 from models.architecture import Architecture
-from models.catalogue import WeightsEntry, get_weights, list_weights, read_card
+from models.catalogue import ONNX_SUFFIX, WeightsEntry, get_weights, list_weights, read_card
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +119,20 @@ def describe_weights(name_or_path: str) -> dict[str, Any]:
 
 
 def find_weights(name_or_path: str) -> WeightsEntry:
-    """The description of a name or of a safetensors file. Raises ModelNotFoundError and WeightsError."""
+    """The description of a name or of a file that has one. Raises ModelNotFoundError and WeightsError."""
     if name_or_path in list_weights():
         return get_weights(name_or_path)
     path = Path(name_or_path)
     if path.suffix == ".safetensors":
         return read_card(path)
+    if path.suffix == ONNX_SUFFIX:
+        from models.onnx_detector import read_onnx_card  # with torch and ONNX Runtime
+
+        return read_onnx_card(path)
     if path.is_file():
-        raise WeightsError(f"{path}: expected a .safetensors file, which describes itself; got another kind")
+        raise WeightsError(
+            f"{path}: expected a .safetensors or .onnx file, which describe themselves; got another kind"
+        )
     raise ModelNotFoundError(
         f"model: expected one of {', '.join(list_weights())} or a weights file, got {name_or_path!r}"
     )

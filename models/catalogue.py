@@ -19,6 +19,7 @@ WEIGHTS_FOLDER = Path(__file__).with_name("weights")
 """Of the shipped files, each called after its entry."""
 CARD_KEY = "framewatch"
 """Key of the entry in a weights file."""
+ONNX_SUFFIX = ".onnx"
 _SHIPPED_SHA256: dict[str, str] = {
     DEFAULT_WEIGHTS: "6172e0263e917a5d23e519e383f220983f8a81985b96d0481309a9f3f7880be5",
 }

@@ -5,17 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from core.errors import ModelNotFoundError, SettingsError, WeightsError
 from core.types import Detections
 from models.architecture import Architecture
 from models.device import choose_device, choose_precision
-from models.network import create_detector_network
-from models.one_stage import Execution, OneStageDetector
+from models.engine import Execution
+from models.network import DetectionNetwork, create_detector_network
+from models.one_stage import OneStageDetector
+from models.preprocessing import Picture
 from models.weights import (
     DEFAULT_WEIGHTS,
+    ONNX_SUFFIX,
     WeightsEntry,
     get_weights,
     list_weights,
@@ -45,8 +45,8 @@ class Detector(Protocol):
     def score_threshold(self) -> float:
         """Least score of what `predict` returns."""
 
-    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """Objects in each picture (H, W, 3) BGR, boxes in its own pixels; sizes may differ, none is fine."""
+    def predict(self, images: Sequence[Picture]) -> list[Detections]:
+        """Objects in each picture, boxes in its own pixels; sizes may differ, and none is fine."""
 
     def warm_up(self, batch_size: int) -> None:
         """Run once on blank pictures, so that the first real batch does not pay for set-up."""
@@ -62,16 +62,21 @@ def load_detector(
 ) -> Detector:
     """The detector of a name in the catalogue, or of a weights file; None takes the shipped default.
 
-    A file is a safetensors file of `models.weights.save_checkpoint`, which describes itself, or a torch file
-    of one of torchvision's three detectors. `precision` is auto, fp32, bf16 or fp16.
+    A file is a safetensors file of `models.weights.save_checkpoint` or an ONNX file of `models.export`, which
+    describe themselves, or a torch file of one of torchvision's three detectors. `precision` is auto, fp32,
+    bf16 or fp16.
     Raises ModelNotFoundError for an unknown name, WeightsError for a file that is damaged, unsafe or of
     another network, SettingsError for a device or precision that is not there.
     """
-    chosen = choose_device(device)
-    execution = Execution(chosen, choose_precision(precision, chosen), compile)
     if score_threshold is not None and not 0.0 <= score_threshold <= 1.0:
         raise SettingsError(f"score_threshold: expected 0 to 1, got {score_threshold}")
     name = str(name_or_path or DEFAULT_WEIGHTS)
+    if name.endswith(ONNX_SUFFIX):
+        from models.onnx_detector import load_onnx_detector  # ONNX Runtime is an extra
+
+        return load_onnx_detector(Path(name), device, precision, score_threshold)
+    chosen = choose_device(device)
+    execution = Execution(chosen, choose_precision(precision, chosen), compile)
     if name in list_weights():
         return _load_known(get_weights(name), execution, score_threshold)
     return _load_file(Path(name), execution, score_threshold)
@@ -103,9 +108,29 @@ def _load_file(path: Path, execution: Execution, score_threshold: float | None) 
     return TorchvisionDetector(entry, path, execution, score_threshold)
 
 
+def load_network(name_or_path: str | Path) -> tuple[DetectionNetwork, WeightsEntry]:
+    """The network of one of framewatch's own detectors as it was trained, and its description.
+
+    Raises ModelNotFoundError for an unknown name, WeightsError for a file that is damaged or of another kind.
+    """
+    name = str(name_or_path)
+    path = shipped_file(name) if name in list_weights() else Path(name)
+    if name not in list_weights() and path.suffix != ".safetensors":
+        known = ", ".join(list_weights())
+        raise ModelNotFoundError(f"model: expected one of {known} or a .safetensors file; got {name!r}")
+    entry = get_weights(name) if name in list_weights() else read_card(path)
+    if not isinstance(entry.architecture, Architecture):
+        raise WeightsError(f"{name}: expected a network of framewatch's own, got {entry.architecture}")
+    return _build(entry, path), entry
+
+
 def _one_stage(
     entry: WeightsEntry, path: Path, execution: Execution, score_threshold: float | None
 ) -> OneStageDetector:
+    return OneStageDetector(_build(entry, path), entry, execution, score_threshold)
+
+
+def _build(entry: WeightsEntry, path: Path) -> DetectionNetwork:
     assert isinstance(entry.architecture, Architecture)
     parts = entry.architecture
     network = create_detector_network(
@@ -116,4 +141,4 @@ def _one_stage(
         normalization=entry.normalization,
     )
     load_state_dict(network, read_state_dict(path))
-    return OneStageDetector(network, entry, execution, score_threshold)
+    return network

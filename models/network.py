@@ -13,13 +13,19 @@ from models.preprocessing import Normalize
 
 
 @dataclass(frozen=True, slots=True)
-class HeadOutput:
-    """Predictions of one batch at the A points of all levels, fine levels first, row by row."""
+class Predictions:
+    """What a network says about one batch at the A points of all levels, fine levels first, row by row."""
 
     logits: Tensor
     """(B, A, K): a sigmoid makes them scores."""
     boxes: Tensor
     """(B, A, 4): x1, y1, x2, y2 in canvas pixels, float32, not clipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadOutput(Predictions):
+    """Predictions with what training asks for besides."""
+
     points: Tensor
     """(A, 2): x, y of the cells' centres in canvas pixels."""
     strides: Tensor
@@ -43,19 +49,30 @@ class DetectionNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Predictions for images (B, 3, H, W), float, BGR, 0..255."""
+        logits, sides, levels = self.convolve(images)
+        return place_on_canvas(logits, sides, levels, self.head.strides)
+
+    def convolve(self, images: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """The head's logits (B, A, K) and distances (B, A, 4) in strides, and the maps that it saw."""
         levels = self.neck(self.backbone.forward_features(self.normalize(images)))
-        logits, sides = self.head(levels)
-        sizes = [(level.shape[2], level.shape[3]) for level in levels]
-        points = grid_points(sizes, self.head.strides, images.device)
-        strides = torch.cat(  # (A,)
-            [
-                torch.full((height * width,), float(stride), device=images.device)
-                for (height, width), stride in zip(sizes, self.head.strides, strict=True)
-            ]
-        )
-        reach = sides * strides[:, None]  # (B, A, 4) in canvas pixels
-        boxes = torch.cat((points - reach[..., :2], points + reach[..., 2:]), dim=-1)
-        return HeadOutput(logits, boxes, points, strides, levels)
+        return *self.head(levels), levels
+
+
+def place_on_canvas(
+    logits: Tensor, sides: Tensor, levels: tuple[Tensor, ...], head_strides: tuple[int, ...]
+) -> HeadOutput:
+    """Boxes in canvas pixels from the head's distances at the points of the levels' cells."""
+    sizes = [(level.shape[2], level.shape[3]) for level in levels]
+    points = grid_points(sizes, head_strides, sides.device)
+    strides = torch.cat(  # (A,)
+        [
+            torch.full((height * width,), float(stride), device=sides.device)
+            for (height, width), stride in zip(sizes, head_strides, strict=True)
+        ]
+    )
+    reach = sides * strides[:, None]  # (B, A, 4) in canvas pixels
+    boxes = torch.cat((points - reach[..., :2], points + reach[..., 2:]), dim=-1)
+    return HeadOutput(logits, boxes, points, strides, levels)
 
 
 def create_detector_network(

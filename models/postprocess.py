@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from core.types import Detections
-from models.network import HeadOutput
+from models.network import Predictions
 from models.preprocessing import Letterbox
 
 
@@ -28,7 +28,7 @@ class Postprocess:
     most: int = 100
     """Detections of an image at most."""
 
-    def __call__(self, output: HeadOutput, letterboxes: Sequence[Letterbox]) -> list[Detections]:
+    def __call__(self, output: Predictions, letterboxes: Sequence[Letterbox]) -> list[Detections]:
         """Detections of each image of the batch, in pixels of its source, clipped to it."""
         device = output.logits.device
         scale = torch.tensor([letterbox.scale for letterbox in letterboxes], device=device).repeat(1, 2)
@@ -40,7 +40,7 @@ class Postprocess:
         image, _ = chosen.nonzero(as_tuple=True)  # (N,)
         return self._split(self._suppress(image, scores[chosen], labels[chosen], boxes[chosen]), len(scores))
 
-    def _best(self, output: HeadOutput) -> tuple[Tensor, Tensor, Tensor]:
+    def _best(self, output: Predictions) -> tuple[Tensor, Tensor, Tensor]:
         """The best predictions of each image over points and classes, best first."""
         classes = output.logits.shape[2]
         flat = output.logits.float().flatten(1)  # (B, A * K)

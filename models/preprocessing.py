@@ -1,15 +1,20 @@
 """From a picture of any size to the detector's canvas, and from pixel values to the network's input."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from core.types import Size
 from models.architecture import Normalization
+
+Picture: TypeAlias = NDArray[np.uint8] | Tensor
+"""uint8 (H, W, 3) BGR; a tensor may lie on the device, where it was decoded."""
 
 PAD_VALUE = 114
 """Grey of the letterbox's margin: near the mean of natural pictures, so that edges are faint."""
@@ -88,5 +93,20 @@ def draw_letterbox(image: NDArray[np.uint8], letterbox: Letterbox, canvas: NDArr
     else:
         method = cv2.INTER_AREA if letterbox.scale[0] < LINEAR_FROM else cv2.INTER_LINEAR
         canvas[:height, :width] = cv2.resize(image, letterbox.scaled, interpolation=method)
+    canvas[height:] = PAD_VALUE
+    canvas[:height, width:] = PAD_VALUE
+
+
+def draw_on_device(picture: Tensor, letterbox: Letterbox, canvas: Tensor) -> None:
+    """`draw_letterbox` for a tensor uint8 (h, w, 3) on a canvas uint8 (H, W, 3) on the device.
+
+    Interpolates with anti-aliasing; where nothing is scaled, as on its way through the queue, the same bytes.
+    """
+    width, height = letterbox.scaled
+    if letterbox.scaled != letterbox.source:
+        planes = picture.to(canvas.device).permute(2, 0, 1)[None].float()  # (1, 3, h, w)
+        scaled = F.interpolate(planes, (height, width), mode="bilinear", antialias=True)
+        picture = scaled[0].permute(1, 2, 0).round_().clamp_(0, 255)
+    canvas[:height, :width].copy_(picture, non_blocking=True)
     canvas[height:] = PAD_VALUE
     canvas[:height, width:] = PAD_VALUE

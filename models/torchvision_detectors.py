@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models import get_model
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights
@@ -19,10 +18,9 @@ from torchvision.ops import batched_nms
 from core.types import Detections
 from models.catalogue import WeightsEntry, file_sha256
 from models.download import fetch
-from models.one_stage import Execution
+from models.engine import Execution
+from models.preprocessing import Picture
 from models.weights import load_state_dict, read_state_dict
-
-Image = NDArray[np.uint8]
 
 _IOU_THRESHOLD = 0.6
 _CLASSES = 91
@@ -70,14 +68,13 @@ class TorchvisionDetector:
             self._network.backbone = torch.compile(self._network.backbone)
 
     @torch.inference_mode()
-    def predict(self, images: Sequence[Image]) -> list[Detections]:
+    def predict(self, images: Sequence[Picture]) -> list[Detections]:
         """Objects in each picture uint8 (H, W, 3) BGR, boxes in its own pixels."""
         if not images:
             return []
         device = self._execution.device
         pictures = [
-            torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1).flip(0).float() / 255
-            for image in images
+            torch.as_tensor(image).to(device).permute(2, 0, 1).flip(0).float() / 255 for image in images
         ]
         reduced = self._execution.dtype != torch.float32
         with torch.autocast(device.type, self._execution.dtype) if reduced else nullcontext():

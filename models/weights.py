@@ -23,6 +23,7 @@ from models.backbones.dpn import DPN, from_timm
 from models.catalogue import (
     CARD_KEY,
     DEFAULT_WEIGHTS,
+    ONNX_SUFFIX,
     WeightsEntry,
     encode_card,
     get_weights,
@@ -35,6 +36,7 @@ from models.network import DetectionNetwork
 
 __all__ = [
     "DEFAULT_WEIGHTS",
+    "ONNX_SUFFIX",
     "WeightsEntry",
     "get_weights",
     "list_weights",

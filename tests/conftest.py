@@ -66,3 +66,14 @@ def postgres_url(postgres_server_url: str) -> Iterator[str]:
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
     admin.dispose()
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny detector as an ONNX file, beside the `.safetensors` file that it comes from."""
+    from models.detector import load_network
+    from models.export import ExportFormat, export
+    from tests.fakes import save_tiny_detector
+
+    weights = save_tiny_detector(tmp_path_factory.mktemp("onnx") / "tiny.safetensors")
+    return export(*load_network(weights), ExportFormat.ONNX, weights.with_suffix(".onnx")).path

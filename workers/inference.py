@@ -8,7 +8,7 @@ import numpy as np
 from core.errors import DeviceLostError, InferenceError
 from core.types import Detections
 from models.detector import Detector
-from workers.decoding import Image
+from models.preprocessing import Picture
 from workers.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Inference:
         """Batch size that the device has memory for, as far as known."""
         return self._most_frames
 
-    def run(self, images: Sequence[Image]) -> list[Detections | InferenceError]:
+    def run(self, images: Sequence[Picture]) -> list[Detections | InferenceError]:
         """Detections of each picture in its own pixels, or why this picture fails on a sound device.
 
         A batch that fails is halved until the failing pictures stand alone. Raises DeviceLostError when the
@@ -48,7 +48,7 @@ class Inference:
             self._prove_device(images[0])
         return outcomes
 
-    def _halve_until_it_works(self, images: Sequence[Image]) -> list[Detections | InferenceError]:
+    def _halve_until_it_works(self, images: Sequence[Picture]) -> list[Detections | InferenceError]:
         failure = None
         try:
             return [*self._predict(images)]
@@ -66,12 +66,12 @@ class Inference:
             logger.warning("a batch of %d frames failed, looking for the frame: %s", len(images), failure)
         return self._halve_until_it_works(images[:half]) + self._halve_until_it_works(images[half:])
 
-    def _predict(self, images: Sequence[Image]) -> list[Detections]:
+    def _predict(self, images: Sequence[Picture]) -> list[Detections]:
         with self._watchdog.watch(f"a batch of {len(images)} frames"):
             return self.detector.predict(images)
 
-    def _prove_device(self, like: Image) -> None:
+    def _prove_device(self, like: Picture) -> None:
         try:
-            self._predict([np.zeros_like(like)])
+            self._predict([np.zeros(like.shape, np.uint8)])
         except Exception as error:
             raise DeviceLostError(f"the device fails on a blank picture: {error!r}") from error

@@ -18,9 +18,10 @@ from core.errors import (
 )
 from core.queue_types import Bell, ClaimedFrame
 from core.types import Detections, DropReason, FrameResult, QueuedFrame
+from models.preprocessing import Picture
 from workers import metrics
 from workers.context import WorkerContext
-from workers.decoding import DecodeFrames, Image
+from workers.decoding import DecodeFrames
 from workers.device import Turn
 from workers.inference import Inference
 from workers.storing import Done, Store
@@ -157,7 +158,7 @@ class Pipeline:
     def _count_frames(self, outcome: str, count: int) -> None:
         metrics.FRAMES.labels(self._model, outcome).inc(count)
 
-    def _decode(self, claimed: Sequence[ClaimedFrame]) -> list[tuple[ClaimedFrame, Image]]:
+    def _decode(self, claimed: Sequence[ClaimedFrame]) -> list[tuple[ClaimedFrame, Picture]]:
         images = self._stages.decode([one.frame for one in claimed])
         whole = []
         for one, image in zip(claimed, images, strict=True):

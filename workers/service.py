@@ -35,6 +35,7 @@ from workers.backoff import backoff_delays
 from workers.bell import ring
 from workers.context import WorkerContext
 from workers.decoding import DecodeFrames, JpegDecoder
+from workers.device_decoding import DeviceJpegDecoder, can_decode_on
 from workers.evidence import EvidenceKeeper
 from workers.identity import WorkerIdentity
 from workers.inference import Inference
@@ -87,9 +88,11 @@ def make_parts(settings: Settings) -> Parts:
     pictures = EvidenceFiles(settings.evidence_location)
     queue = make_queue(settings)
     _upgrade_patiently(database)
-    device = str(choose_device(settings.device))
-    decode = JpegDecoder(settings.decode_threads)
-    return Parts(queue, load, decode, Writer(database), device, database, pictures)
+    device = choose_device(settings.device)
+    decode: DecodeFrames = JpegDecoder(settings.decode_threads)
+    if can_decode_on(device):
+        decode = DeviceJpegDecoder(device, decode)
+    return Parts(queue, load, decode, Writer(database), str(device), database, pictures)
 
 
 def make_queue(settings: Settings) -> FrameQueue:

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from app.commands import labelling, training
+from app.commands import inference, labelling, training
 from app.options import with_settings
 from app.tables import Column, print_hint, print_table
 from core.settings import Settings
 
-group = typer.Typer(no_args_is_help=True, help="List, try, train and score detectors.")
+group = typer.Typer(no_args_is_help=True, help="List, try, train, score, measure and export detectors.")
 
 NameOption = Annotated[
     str | None, typer.Argument(metavar="[NAME|FILE]", help="Weights (default: the --model setting).")
@@ -96,3 +96,5 @@ def detect(
 group.command()(labelling.label)
 group.command()(training.train)
 group.command(name="eval")(training.evaluate)
+group.command()(inference.bench)
+group.command()(inference.export)

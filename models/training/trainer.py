@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader
 from core.errors import WeightsError
 from models.catalogue import WeightsEntry
 from models.device import choose_device, choose_precision
+from models.engine import Execution
 from models.network import DetectionNetwork, create_detector_network
-from models.one_stage import Execution, OneStageDetector
+from models.one_stage import OneStageDetector
 from models.training.augmentation import Strength
 from models.training.averaging import AveragedNetwork
 from models.training.batches import (

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from core.errors import ModelNotFoundError, SettingsError, WeightsError
 from core.types import Detections
 from models.detector import Detector, load_detector
+from models.engine import Execution
 from models.network import create_detector_network
-from models.one_stage import Execution, OneStageDetector
+from models.one_stage import OneStageDetector
 from models.weights import WeightsEntry, save_checkpoint
 from tests.clips import numbered_picture
 from tests.fakes import TINY_CATEGORIES, save_tiny_detector
@@ -123,7 +124,9 @@ def test_a_saved_network_detects_what_it_detected_in_memory(backbone: str, neck:
 
 def test_warming_up_runs_the_whole_batch(detector: OneStageDetector) -> None:
     batches: list[int] = []
-    hook = detector._network.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+    hook = detector.engine._network.register_forward_pre_hook(
+        lambda _, inputs: batches.append(len(inputs[0]))
+    )
     detector.warm_up(3)
     hook.remove()
     assert batches == [3]

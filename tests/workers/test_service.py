@@ -8,9 +8,11 @@ from core.errors import ModelNotFoundError, SettingsError, UsageError, WeightsEr
 from core.frame_queue import FrameQueue
 from core.settings import load_settings
 from core.types import DropReason
+from models.detector import Detector
 from storage.database import Database
 from tests.waiting import wait_until
-from tests.workers.rig import publish, select, stored_indices
+from tests.workers.rig import make_frame, publish, select, stored_indices
+from workers.decoding import decode_frame
 from workers.identity import WorkerIdentity
 from workers.service import WorkerService
 
@@ -52,6 +54,21 @@ def test_a_worker_makes_the_schema_drains_and_signs_off(
     assert "person" in categories
     service.close()
     assert queue.workers() == []
+
+
+def test_an_onnx_file_serves_as_a_detector(
+    make_service: MakeService, queue: FrameQueue, database: Database, tiny_onnx: Path, tiny_detector: Detector
+) -> None:
+    """It stores what the weights that it comes from find."""
+    service = make_service(model=str(tiny_onnx))
+    service.open()
+    publish(queue, tiny_onnx, 5)
+    service.answer(str(tiny_onnx))
+    assert stored_indices(database) == [0, 1, 2, 3, 4]
+    expected = [len(one) for one in tiny_detector.predict([decode_frame(make_frame(n)) for n in range(5)])]
+    counted = select(database, "SELECT detection_count FROM frames ORDER BY frame_index")
+    assert [count for (count,) in counted] == expected
+    assert sum(expected) > 0
 
 
 def test_a_bell_that_comes_too_late_is_harmless(

@@ -231,3 +231,76 @@ def test_training_needs_one_length(cli: Cli, annotations: Path) -> None:
         done = cli("models", "train", "--data", annotations, "-o", "mine.safetensors", *words)
         assert done.code == 2
         assert "expected one of --steps and --hours" in done.error
+
+
+def test_bench_measures_side_by_side(cli: Cli, annotations: Path, tiny_weights: Path) -> None:
+    words = ("models", "bench", "--model", tiny_weights, "--precision", "bf16", "--rounds", "2")
+    done = cli(*words, "--batches", "1,2", "--backbones", "resnet18", "--data", annotations, "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    measured = {(row["implementation"], row["precision"], row["batch"]) for row in report["timings"]}
+    assert {(name, precision) for name, precision, _ in measured} == {
+        ("detector, as workers run it", "bf16"),
+        ("detector, plain eager", "fp32"),
+        ("its bare backbone", "bf16"),
+        ("ours, as workers run it", "bf16"),
+        ("ours, eager", "bf16"),
+        ("torchvision, eager", "bf16"),
+        ("ours, eager", "fp32"),
+        ("torchvision, eager", "fp32"),
+    }
+    assert len(measured) == 16
+    assert all(row["ms_per_frame"] > 0 and len(row["rounds_ms"]) == 2 for row in report["timings"])
+    assert len(report["ratios"]) == 4
+    assert all(set(ratio["times_as_fast"]) == {"1", "2"} for ratio in report["ratios"])
+    assert len(report["average_precision"]) == 2
+    assert report["machine"]["precision"] == "bfloat16"
+
+
+def test_bench_prints_a_table(cli: Cli, tiny_weights: Path) -> None:
+    words = ("models", "bench", "--model", tiny_weights, "--rounds", "1", "--batches", "1", "--backbones", "")
+    lines = cli(*words).out.splitlines()
+    assert lines[0].split() == ["ms", "per", "frame", "implementation", "precision", "batch", "1"]
+    assert sum(line.startswith("tiny at 128x96") for line in lines) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("bench", "--batches", "1,x"), "--batches: expected batch sizes such as 1,4,8,16; got '1,x'"),
+        (("bench", "--backbones", "resnet51"), "got 'resnet51'"),
+        (("bench", "--model", "fcos_resnet50_fpn"), "expected a network of framewatch's own"),
+        (("export", "--to", "tflite"), "--to: expected onnx or torchscript, got 'tflite'"),
+        (("export", "-o", "mine.pb"), "expected a name that ends with .onnx"),
+        (("export", "-o", "nowhere/mine.onnx"), "expected a folder at nowhere"),
+        (("export", "--model", "fcos_resnet50_fpn"), "expected a network of framewatch's own"),
+    ],
+)
+def test_bench_and_export_say_what_is_wrong(
+    cli: Cli, tiny_weights: Path, words: tuple[str, ...], message: str
+) -> None:
+    model = () if "--model" in words else ("--model", str(tiny_weights))
+    done = cli("models", *words, *model)
+    assert done.code == 2
+    assert message in done.error
+
+
+def test_an_exported_detector_detects(cli: Cli, pictures: Path, tiny_weights: Path) -> None:
+    done = cli("models", "export", "--model", tiny_weights, "-o", "tiny.onnx", "--json")
+    assert done.code == 0, done.err
+    facts = json.loads(done.out)
+    assert facts["score_difference"] < 1e-3
+    assert facts["bytes"] == Path("tiny.onnx").stat().st_size
+    shown = json.loads(cli("models", "show", "tiny.onnx", "--json").out)
+    assert shown["categories"] == ["person", "car", "motorcycle", "bus", "truck"]
+    found = [
+        json.loads(cli("models", "detect", pictures / "p1.png", "--json", "--model", model, *words).out)
+        for model, words in (("tiny.onnx", ()), (tiny_weights, ("--precision", "fp32")))
+    ]
+    assert [box["class_name"] for box in found[0]["detections"]] == [
+        box["class_name"] for box in found[1]["detections"]
+    ]
+    assert found[0]["detections"]
+    written = cli("models", "export", "--model", tiny_weights, "--to", "torchscript")
+    assert (written.code, written.out.strip()) == (0, "tiny.torchscript")
+    assert "of the network's own" in written.err

@@ -13,6 +13,7 @@ from models.backbones import (
     list_backbones,
     register_backbone,
 )
+from models.engine import Execution, speed_up
 from models.folding import fold_batch_norms
 from models.weights import load_state_dict, read_state_dict
 from tests.models.networks import build_empty, fill_weights
@@ -102,6 +103,19 @@ def test_folding_batch_norms_changes_no_number(classifier: tuple[str, Backbone])
         before, after = backbone.forward_features(picture(name)), folded.forward_features(picture(name))
     for expected, values in zip(before, after, strict=True):
         assert (values - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_making_it_fast_changes_no_number(classifier: tuple[str, Backbone]) -> None:
+    """Folded, fused and in channels_last, in the precision of workers; small ones in float32 as well."""
+    name, backbone = classifier
+    small = sum(parameter.numel() for parameter in backbone.parameters()) < 15e6
+    with torch.inference_mode():
+        expected = backbone(picture(name))
+    for dtype, tolerance in ((torch.bfloat16, 0.05), *([(torch.float32, 1e-5)] if small else [])):
+        fast = speed_up(backbone, Execution(torch.device("cpu"), dtype))
+        with torch.inference_mode():
+            values = fast(picture(name).to(dtype)).float()
+        assert (values - expected).norm() < tolerance * expected.norm()
 
 
 def test_gradients_reach_every_parameter(classifier: tuple[str, Backbone]) -> None:

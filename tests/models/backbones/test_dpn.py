@@ -19,6 +19,18 @@ def test_timms_weights_give_timms_logits(name: str) -> None:
         assert relative_distance(ours(IMAGES), theirs(IMAGES)) < 1e-4
 
 
+def test_dpn92_for_small_pictures_is_timms_behind_another_stem() -> None:
+    """timm has none for 32x32 pictures; the reference is its DPN-92 with a 3x3 stem without strides."""
+    theirs = timm.create_model("dpn92", num_classes=10)
+    theirs.features.conv1_1.conv = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    theirs.features.conv1_pool = torch.nn.Identity()
+    ours = build_empty(lambda: create_backbone("dpn92_cifar", include_top=True))
+    load_state_dict(ours, stir_batch_norms(theirs).state_dict())
+    images = IMAGES[:, :, :32, :32]
+    with torch.no_grad():
+        assert relative_distance(ours(images), theirs(images)) < 1e-4
+
+
 def test_dpn92_for_small_pictures_has_the_stages_of_dpn92() -> None:
     with torch.device("meta"):
         small, large = create_backbone("dpn92_cifar"), create_backbone("dpn92")

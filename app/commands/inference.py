@@ -1,0 +1,123 @@
+"""`framewatch models bench` and `export`: how fast detectors run, and how they run elsewhere."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.options import with_settings
+from app.tables import print_hint
+from core.errors import SettingsError
+from core.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
+    """What `models bench` measures."""
+
+    batches: Annotated[str, typer.Option("--batches", metavar="N,N,..", help="Batch sizes.")] = "1,4,8,16"
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, help="Rounds of all contenders; the median is shown.")
+    ] = 5
+    backbones: Annotated[
+        str, typer.Option("--backbones", metavar="NAME,NAME,..", help="Bodies to compare; empty for none.")
+    ] = "resnet50,dpn92"
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="FILE", help="Compare the AP on COCO annotations, too.")
+    ] = None
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="Folder of the pictures or videos that FILE names."),
+    ] = None
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Score about so many pictures only.")
+    ] = None
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for machines.")] = False
+
+
+@with_settings("model", "device", "precision", "compile", "batch_size")
+def bench(settings: Settings, options: BenchOptions) -> None:
+    """Measures ms per frame, side by side with plain PyTorch, torchvision and timm. Takes about two minutes.
+
+    The detector of --model as workers run it, against the same network in plain eager float32 and against
+    its bare backbone; backbones against torchvision's and timm's own in the same mode. All take turns in
+    every round; figures are medians. Quiet the machine first.
+
+    framewatch models bench
+    framewatch models bench --compile --batches 8 --backbones "" --json
+    framewatch models bench --data val.json --images pictures/
+    """
+    from app.bench_tables import print_bench
+    from app.model_bench import Plan, show_progress
+    from app.model_bench import bench as measure
+
+    plan = Plan(
+        tuple(_whole_numbers(options.batches)),
+        options.rounds,
+        tuple(name for name in options.backbones.split(",") if name),
+        options.data,
+        options.images,
+        options.limit,
+    )
+    with show_progress() as progress:
+        report = measure(settings, plan, progress)
+    if options.as_json:
+        print(json.dumps(report.as_json(), indent=2))
+    else:
+        print_bench(report)
+
+
+def _whole_numbers(text: str) -> list[int]:
+    words = text.split(",")
+    if not all(word.strip().isdigit() and int(word) > 0 for word in words):
+        raise SettingsError(f"--batches: expected batch sizes such as 1,4,8,16; got {text!r}")
+    return [int(word) for word in words]
+
+
+@with_settings("model")
+def export(
+    settings: Settings,
+    to: Annotated[str, typer.Option("--to", metavar="onnx|torchscript", help="Format of the file.")] = "onnx",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to (default: after the weights' name)."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for machines.")] = False,
+) -> None:
+    """Writes a detector of framewatch's own for other runtimes, and compares it with the network first.
+
+    Batch size and the pictures' height and width are free. A worker takes an ONNX file as its --model.
+
+    framewatch models export --to onnx -o street.onnx
+    framewatch models export --model my-weights.safetensors --to torchscript
+    """
+    from models.detector import load_network
+    from models.export import ExportFormat, default_path
+    from models.export import export as write
+
+    if to not in {one.value for one in ExportFormat}:
+        raise SettingsError(f"--to: expected onnx or torchscript, got {to!r}")
+    network, entry = load_network(settings.model_name)
+    format_ = ExportFormat(to)
+    path = output or default_path(entry, format_)
+    if to == "onnx" and path.suffix != ".onnx":
+        raise SettingsError(f"--output: expected a name that ends with .onnx, got {str(path)!r}")
+    if not path.parent.is_dir():
+        raise SettingsError(f"--output: expected a folder at {path.parent}, found none; create it")
+    report = write(network, entry, format_, path)
+    if as_json:
+        facts = {
+            "path": str(report.path),
+            "bytes": report.path.stat().st_size,
+            "score_difference": report.score_difference,
+            "box_difference_px": report.box_difference_px,
+        }
+        print(json.dumps(facts, indent=2))
+        return
+    print(report.path)
+    print_hint(
+        f"{report.path.stat().st_size / 1e6:.1f} MB; scores within {report.score_difference:.1g} and boxes "
+        f"within {report.box_difference_px:.1g} pixels of the network's own"
+    )
