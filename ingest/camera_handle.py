@@ -36,7 +36,11 @@ class CameraHandle:
         *,
         on_state: Callable[[CameraState], None] = lambda _: None,
     ) -> None:
-        """`ring` and `on_state`, which gets every report of the camera, are called from the thread."""
+        """Starts the process, which loads its libraries and waits for `begin`.
+
+        `ring` and `on_state`, which gets every report of the camera, are called from the thread.
+        """
+        self._job = job
         camera = self.camera = job.camera
         self.state: CameraState = new_state(camera.name, CameraActivity.CONNECTING)
         self.report: CaptureReport | None = None
@@ -54,7 +58,11 @@ class CameraHandle:
         )
         self._listener = threading.Thread(target=self._listen, name=f"camera-{camera.name}", daemon=True)
         self._listener.start()
-        self._tell(write_job(job))
+
+    def begin(self) -> None:
+        """Gives the process its job: from now on it reads the camera."""
+        self.started_at = self._heard_at = time.monotonic()
+        self._tell(write_job(self._job))
 
     @property
     def pid(self) -> int:

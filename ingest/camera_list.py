@@ -8,7 +8,7 @@ from core.errors import DatabaseUnavailableError
 from core.types import Camera
 
 LOG = logging.getLogger(__name__)
-RELOAD_EVERY_S = 0.5
+RELOAD_EVERY_S = 0.25
 """A change must take effect within 2 s, and starting a camera's process takes a second; a look costs 1 ms."""
 
 

@@ -42,6 +42,8 @@ class _Slot:
     """Token of the lease; empty where cameras are not shared."""
     backoff: Backoff
     handle: CameraHandle | None = None
+    next_handle: CameraHandle | None = None
+    """Started while the camera's last process is still ending; it reads nothing yet."""
     start_at: float = 0.0
     deaths: int = 0
     report: CaptureReport | None = None
@@ -95,14 +97,18 @@ class Supervisor:
         for name, slot in list(self._slots.items()):
             if (slot.camera, slot.lease) != wanted.get(name):
                 del self._slots[name]
-                if slot.handle is not None:
-                    slot.handle.ask_to_stop()
-                    self._leaving.append(slot.handle)
+                self._dismiss(slot)
         for name, (camera, lease) in wanted.items():
             if name not in self._slots:
                 reader = self._options.reader
                 backoff = Backoff(reader.reconnect_min_s, reader.reconnect_max_s)
                 self._slots[name] = _Slot(camera, lease, backoff)
+
+    def _dismiss(self, slot: _Slot) -> None:
+        for handle in (slot.handle, slot.next_handle):
+            if handle is not None:
+                handle.ask_to_stop()
+                self._leaving.append(handle)
 
     def _settle_leases(self, leases: LeaseKeeper) -> None:
         """Gives up the leases of cameras whose processes have ended and will not be started again here."""
@@ -152,9 +158,8 @@ class Supervisor:
         for name, slot in self._slots.items():
             if slot.handle is not None:
                 self._watch(slot, slot.handle)
-            elif slot.report is None and name not in still_leaving and time.monotonic() >= slot.start_at:
-                job = Job(slot.camera, self._options, slot.lease)
-                slot.handle = CameraHandle(job, self._ring, on_state=self._changes.note)
+            elif slot.report is None and time.monotonic() >= slot.start_at:
+                self._start(slot, may_read=name not in still_leaving)
         if self._leases is not None:
             self._settle_leases(self._leases)
         if time.monotonic() - self._housekept_at >= HOUSEKEEP_EVERY_S:
@@ -166,6 +171,9 @@ class Supervisor:
         for slot in self._slots.values():
             if slot.handle is not None:
                 slot.handle.ask_to_stop()
+            if slot.next_handle is not None:
+                slot.next_handle.ask_to_stop()
+                self._leaving.append(slot.next_handle)
         while self._leaving or any(slot.handle is not None for slot in self._slots.values()):
             self._leaving = [handle for handle in self._leaving if not self._has_left(handle)]
             for slot in self._slots.values():
@@ -198,6 +206,15 @@ class Supervisor:
         return {name: handle.pid for name, handle in running if handle is not None}
 
     # ---- one camera -------------------------------------------------------------------------------------
+
+    def _start(self, slot: _Slot, *, may_read: bool) -> None:
+        """Starts the camera's process, and lets it read once no other process of the camera is left."""
+        if slot.next_handle is None:
+            job = Job(slot.camera, self._options, slot.lease)
+            slot.next_handle = CameraHandle(job, self._ring, on_state=self._changes.note)
+        if may_read:
+            slot.handle, slot.next_handle = slot.next_handle, None
+            slot.handle.begin()
 
     def _watch(self, slot: _Slot, handle: CameraHandle) -> None:
         if handle.exit_code is None:

@@ -163,6 +163,32 @@ def test_only_what_changed_is_touched(
     assert all(ledger.balance == 0 for ledger in queue.ledgers())
 
 
+def test_a_changed_camera_is_read_by_its_new_process_only_after_the_old_one_ended(
+    supervisor: Supervisor, queue: FrameQueue, rtsp_server: RtspServer
+) -> None:
+    supervisor.set_cameras([Camera("gate", rtsp_server.url())])
+    look_until(supervisor, lambda: captured(queue, "gate"), 15, "the first frame")
+    before = supervisor.process_ids()["gate"]
+    os.kill(before, signal.SIGSTOP)  # so that it ends only when it is killed
+    supervisor.set_cameras([Camera("gate", rtsp_server.url(), fps=5)])
+    family = {one.pid for one in psutil.Process().children()}
+    assert before in family
+    (after,) = {pid for pid in family if "ingest.camera_process" in psutil.Process(pid).cmdline()} - {before}
+    assert rtsp_server.connections == 1
+    assert supervisor.process_ids() == {}, "it loads its libraries, and reads nothing"
+    look_until(supervisor, lambda: supervisor.process_ids() == {"gate": after}, 15, "the old one's end")
+    assert not psutil.pid_exists(before)
+    look_until(
+        supervisor, lambda: queue.ledger("gate").dropped.get(DropReason.SAMPLED_OUT), 15, "the new rate"
+    )
+    os.kill(after, signal.SIGSTOP)
+    supervisor.set_cameras([Camera("gate", rtsp_server.url(), fps=2)])
+    supervisor.set_cameras([])
+    supervisor.stop()
+    family = {one.pid for one in psutil.Process().children()}
+    assert not [pid for pid in family if "ingest.camera_process" in psutil.Process(pid).cmdline()]
+
+
 def test_a_disabled_camera_does_not_run(supervisor: Supervisor, clip: Path) -> None:
     supervisor.set_cameras([camera_for(str(clip), "off", enabled=False)])
     assert supervisor.process_ids() == {}
