@@ -10,6 +10,7 @@ SET SESSION AUTHORIZATION, set_config() leads back.
 import logging
 import secrets
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import psycopg
 from sqlalchemy import URL, Connection, select, text
@@ -52,9 +53,11 @@ class Reader:
     def url(self) -> str:
         """How other programs connect, with the password if it is known."""
         at = self.address
-        return URL.create(
-            "postgresql", self.role, self.password, at.host, at.port, at.database
-        ).render_as_string(hide_password=False)
+        shown = str(URL.create("postgresql", self.role, None, at.host, at.port, at.database))
+        if self.password is None:
+            return shown
+        # SQLAlchemy would leave spaces as they are, which libpq refuses.
+        return shown.replace(f"{self.role}@", f"{self.role}:{quote(self.password, safe='')}@", 1)
 
 
 def ensure_readers(connection: Connection) -> None:

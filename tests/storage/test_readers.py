@@ -142,5 +142,5 @@ def test_a_login_that_the_server_does_not_know_is_told_and_an_upgrade_mends_it(p
 def test_the_url_of_a_reader_quotes_its_password() -> None:
     from storage.readers import Reader
 
-    reader = Reader("r", "a@b/c", URL.create("postgresql+psycopg", "x", "y", "db-host", 5433, "history"))
-    assert reader.url == "postgresql://r:a%40b%2Fc@db-host:5433/history"
+    reader = Reader("r", "a@b/c d", URL.create("postgresql+psycopg", "x", "y", "db-host", 5433, "history"))
+    assert reader.url == "postgresql://r:a%40b%2Fc%20d@db-host:5433/history"
