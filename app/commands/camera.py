@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from app.camera_options import CameraOptions
-from app.commands import camera_apply, camera_check
+from app.commands import camera_apply, camera_check, camera_discover
 from app.options import with_settings
 from app.tables import Column, print_hint, print_table
 from core.errors import SettingsError
@@ -17,6 +17,7 @@ from core.types import Camera
 
 group = typer.Typer(no_args_is_help=True, help="Add, list, change, remove and check cameras.")
 group.command()(camera_check.check)
+group.command()(camera_discover.discover)
 group.command()(camera_apply.apply)
 
 NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of cameras.")]

@@ -16,6 +16,7 @@ from ingest.sources.files import VideoFile
 from ingest.sources.http import open_http
 from ingest.sources.images import SUFFIXES, PictureFile, PictureFolder
 from ingest.sources.looped import LoopedRecording
+from ingest.sources.onvif import open_onvif
 from ingest.sources.rtmp import open_rtmp
 from ingest.sources.rtsp import open_rtsp
 from ingest.sources.source import FrameSource, SourceOptions
@@ -57,6 +58,7 @@ KINDS = (
     SourceKind(("rtsp", "rtsps"), "rtsp://USER:PASSWORD@HOST/PATH", open_rtsp),
     SourceKind(("http", "https"), "http://USER:PASSWORD@HOST/PATH (MJPEG or HLS)", open_http),
     SourceKind(("rtmp", "rtmps"), "rtmp://HOST/APP/STREAM", open_rtmp),
+    SourceKind(("onvif",), "onvif://USER:PASSWORD@HOST", open_onvif),
     SourceKind(("usb",), "usb://0 or /dev/video0", UsbCamera),
 )
 

@@ -10,6 +10,7 @@ from storage.database import open_database
 from tests.app.conftest import Cli
 from tests.clips import numbered_picture, write_clip
 from tests.mjpeg_server import MjpegServer
+from tests.onvif_device import OnvifDevice
 from tests.rtsp_server import RtspServer, encode_clip
 
 
@@ -245,3 +246,19 @@ def test_wrong_areas_and_scores_are_one_line(cli: Cli, arguments: list[str], mes
     done = cli("camera", "add", "gate", "usb://0", *arguments)
     assert done.code == 2
     assert message in done.error
+
+
+def test_discovered_cameras_are_listed_with_their_addresses(cli: Cli, monkeypatch) -> None:
+    with OnvifDevice({"main": "rtsp://192.0.2.1/main"}) as device:
+        monkeypatch.setattr("ingest.discovery.MULTICAST", device.discovery_address)
+        found = cli("camera", "discover", "--seconds", "1", "--interface", "127.0.0.1")
+        listed = cli("camera", "discover", "--seconds", "1", "--interface", "127.0.0.1", "--json")
+    assert (found.code, listed.code) == (0, 0)
+    assert f"onvif://127.0.0.1:{device.port}" in found.out
+    assert "Front Gate" in found.out
+    assert "framewatch camera add NAME 'onvif://USER:${PASSWORD}@127.0.0.1" in found.err
+    assert json.loads(listed.out)[0]["hardware"] == "TC-1"
+    monkeypatch.setattr("ingest.discovery.MULTICAST", ("127.0.0.1", 9))
+    nobody = cli("camera", "discover", "--seconds", "1", "--interface", "127.0.0.1")
+    assert nobody.code == 1
+    assert "no ONVIF camera answered" in nobody.err
