@@ -73,8 +73,9 @@ class Filters:
         if not self.until and self.since in dict(SPANS):
             return None
         since, until = (_shown(text) for text in (self.since, self.until))
-        first = dict(SPANS).get(self.since, since)
-        return f"{first} – {until or 'now'}"
+        day, _, clock = until.partition(" ")
+        of_one_day = clock and since.startswith(day)
+        return f"{dict(SPANS).get(self.since, since)} – {(clock if of_one_day else until) or 'now'}"
 
     def field_value(self, name: str) -> str:
         """A time as a browser's field of date and time takes it; empty where it stands for itself."""

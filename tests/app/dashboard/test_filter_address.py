@@ -53,6 +53,11 @@ def test_a_typed_time_goes_before_the_choice_beside_it() -> None:
     assert filters.span_label == "2026-11-23 08:00 – now"
 
 
+def test_a_span_within_a_day_is_called_by_its_day_once() -> None:
+    assert FULL.span_label == "2026-11-23 08:00 – 09:30"
+    assert Filters(since="7d", until="2026-11-23T09:30").span_label == "7 days – 2026-11-23 09:30"
+
+
 @pytest.mark.parametrize("since", ["1h", "24h", "all"])
 def test_a_usual_span_needs_no_label(since: str) -> None:
     assert Filters(since=since).span_label is None
