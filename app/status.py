@@ -171,21 +171,22 @@ def _cameras(status: Status, width: int | None) -> RenderableType:
         Column("queued fps", digits=1, optional=True),
         Column("last frame", numeric=True),
         Column("reconnects", numeric=True, optional=True),
+        Column("corrupt", numeric=True, optional=True),
         Column("error", flexible=True),
     ]
     rows = []
     for name in names:
         state = status.state_of(name)
         rates = (state.fps_in, state.fps_out) if state else (None, None)
-        reconnects, error = (state.reconnects, state.error) if state else (None, None)
+        counts = (state.reconnects, state.corrupt) if state else (None, None)
         rows.append(
             (
                 name,
                 status.describe_state(name),
                 *rates,
                 format_age(status.frame_age_s(name)),
-                reconnects,
-                error or "",
+                *counts,
+                (state.error if state else None) or "",
             )
         )
     return build_table(columns, rows, "Cameras", width=width)

@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from app.api import cameras, documentation, evidence, fleet, health, history, live, login
+from app.api import cameras, documentation, evidence, fleet, health, history, live, login, metrics
 from app.api.access import Doorkeeper
 from app.api.guard import Guard
 from app.api.live_streams import LiveStreams
@@ -39,6 +39,7 @@ def create_app(services: Services, *, open_here: bool = True) -> FastAPI:
     )
     answer_problems(app)
     app.include_router(login.router)
+    app.include_router(metrics.router)
     documentation.add_pages(app)
     documentation.describe(app)
     for part in (health, cameras, history, evidence, live, fleet):
