@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -12,6 +13,8 @@ from core.live_view import LiveFrame, LiveView
 LOOK_EVERY_S = 1.0
 """How soon, at the latest, a new viewer's cameras are watched while those of others are quiet."""
 RETRY_EVERY_S = 2.0
+
+logger = logging.getLogger(__name__)
 
 
 class _Viewer:
@@ -108,6 +111,9 @@ class LiveHub:
                         if self._wanted() != cameras:
                             break
             except QueueUnavailableError:
+                time.sleep(RETRY_EVERY_S)
+            except Exception:  # the thread must outlive whatever one message holds
+                logger.exception("live frames are tried again")
                 time.sleep(RETRY_EVERY_S)
 
     def _wanted(self) -> frozenset[str]:

@@ -97,6 +97,30 @@ def test_a_slow_viewer_skips_frames_and_gets_the_newest(hub: LiveHub, view: Live
     run(main())
 
 
+def test_a_message_that_cannot_be_read_is_no_end(
+    hub: LiveHub,
+    view: LiveView,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("app.live_hub.RETRY_EVERY_S", 0.05)
+    channel = view._channel("gate")
+
+    async def main() -> None:
+        stream = hub.frames(["gate"])
+        waiting = asyncio.ensure_future(anext(stream))
+        with make_redis(redis_url) as client:
+            while not await asyncio.to_thread(client.publish, channel, b"\x00\x00\x00\x02no frame"):
+                await asyncio.sleep(0.02)
+        await publish_until(waiting, view, frame("gate", 5))
+        assert waiting.result().index == 5
+        await stream.aclose()
+
+    run(main())
+    assert "live frames are tried again" in caplog.text
+
+
 def test_viewers_end_with_the_server(hub: LiveHub, view: LiveView) -> None:
     view.publish([frame("gate", 1)])
 
