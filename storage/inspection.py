@@ -1,16 +1,20 @@
 """What a history database holds: rows, size, age."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, func, inspect, select, text
 
 from storage import schema
+from storage.postgres import partition_days
+from storage.statements import hourly_counts
 from storage.tables import PARTITIONED, Row, frames
 
 EXACT_COUNT_LIMIT = 1_000_000
 """Tables that PostgreSQL believes to be larger are not counted, which takes seconds."""
+RECENT_DAYS = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,13 @@ class DatabaseInfo:
     newest: datetime | None
     partitions: int
     """Daily partitions of detections; 0 on SQLite, which has none."""
+    first_partition: date | None
+    last_partition: date | None
+    """Those made ahead for days to come lie behind `newest`."""
+    table_bytes: Mapping[str, int]
+    """On PostgreSQL: each table with its indexes and partitions, the largest first; else empty."""
+    detections_per_day: Mapping[date, int]
+    """Of the RECENT_DAYS UTC days up to the newest frame, days without any left out."""
 
 
 def inspect_history(connection: Connection, label: str) -> DatabaseInfo:
@@ -46,6 +57,7 @@ def inspect_history(connection: Connection, label: str) -> DatabaseInfo:
     estimates = _estimates(connection) if is_postgres else {}
     rows = _rows(connection, estimates)
     oldest, newest = _span(connection) if "frames" in rows else (None, None)
+    days = sorted(partition_days(connection, "detections")) if is_postgres else []
     return DatabaseInfo(
         url=label,
         dialect=connection.dialect.name,
@@ -57,7 +69,11 @@ def inspect_history(connection: Connection, label: str) -> DatabaseInfo:
         size_bytes=_size_bytes(connection),
         oldest=oldest,
         newest=newest,
-        partitions=_partitions(connection) if is_postgres else 0,
+        partitions=len(days),
+        first_partition=days[0] if days else None,
+        last_partition=days[-1] if days else None,
+        table_bytes=_table_bytes(connection) if is_postgres else {},
+        detections_per_day=_per_day(connection, newest) if "detection_counts_hourly" in rows else {},
     )
 
 
@@ -86,9 +102,30 @@ def _estimates(connection: Connection) -> dict[str, int]:
     return {str(name): int(estimate) for name, estimate in found}
 
 
-def _partitions(connection: Connection) -> int:
-    statement = text("SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass('detections')")
-    return connection.scalar(statement) or 0
+def _table_bytes(connection: Connection) -> dict[str, int]:
+    statement = text(
+        "SELECT coalesce(p.relname, c.relname), CAST(sum(pg_total_relation_size(c.oid)) AS bigint) AS bytes"
+        " FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid"
+        " LEFT JOIN pg_class p ON p.oid = i.inhparent"
+        " WHERE c.relkind IN ('r', 'p') AND coalesce(p.oid, c.oid) IN"
+        " (SELECT to_regclass(name) FROM unnest(CAST(:names AS text[])) AS name)"
+        " GROUP BY 1 ORDER BY 2 DESC, 1"
+    )
+    found = connection.execute(statement, {"names": list(Row.metadata.tables)})
+    return {str(name): int(size) for name, size in found}
+
+
+def _per_day(connection: Connection, newest: datetime | None) -> dict[date, int]:
+    """From the hourly counts, which takes milliseconds."""
+    if newest is None:
+        return {}
+    hourly = hourly_counts().c
+    since = (newest - timedelta(days=RECENT_DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    recent = select(hourly.hour, func.sum(hourly.detections)).where(hourly.hour >= since)
+    counts: Counter[date] = Counter()
+    for hour, count in connection.execute(recent.group_by(hourly.hour).order_by(hourly.hour)):
+        counts[hour.date()] += int(count)
+    return dict(counts)
 
 
 def _size_bytes(connection: Connection) -> int:

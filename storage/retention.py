@@ -23,10 +23,10 @@ from storage.rollup import (
     fold_changes,
     forget_counts,
     hour_of,
-    hourly_counts,
     lock_counts,
     note_changes,
 )
+from storage.statements import hourly_counts
 from storage.tables import (
     PARTITIONED,
     camera_events,

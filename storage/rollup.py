@@ -12,18 +12,18 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import Connection, Subquery, delete, func, select, union_all
+from sqlalchemy import Connection, delete, func, select
 
 from core.errors import DatabaseUnavailableError
 from storage.database import Database
 from storage.postgres import insert_arrays
+from storage.statements import COUNT_KEY as KEY
 from storage.statements import insert_into
 from storage.tables import detection_count_changes, detection_counts_hourly
 
 CountKey: TypeAlias = tuple[datetime, int, int, int]
 """Start of the hour (aware UTC), camera id, model id, class id."""
 
-KEY = ("hour", "camera_id", "model_id", "class_id")
 # Folding, recounting and dropping days exclude each other by this lock; writers do not take it.
 _LOCK = "LOCK TABLE detection_counts_hourly IN SHARE ROW EXCLUSIVE MODE"
 _HOUR = {
@@ -64,13 +64,6 @@ def note_changes(connection: Connection, changes: Mapping[CountKey, int]) -> Non
 def counted(keys: Iterable[CountKey], sign: int = 1) -> dict[CountKey, int]:
     """How often each key comes, for `note_changes`."""
     return {key: sign * count for key, count in Counter(keys).items()}
-
-
-def hourly_counts() -> Subquery:
-    """hour, camera_id, model_id, class_id, detections: several rows per key, to be summed."""
-    tables = detection_counts_hourly, detection_count_changes
-    parts = (select(*(table.c[name] for name in KEY), table.c.detections) for table in tables)
-    return union_all(*parts).subquery("hourly")
 
 
 def fold_changes(database: Database) -> bool:

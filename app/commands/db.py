@@ -64,7 +64,7 @@ def info(
     settings: Settings,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
 ) -> None:
-    """Shows where the history is, its version, size, age and rows.
+    """Shows where the history is, its version, size, age, rows, and detections of the last two weeks by day.
 
     framewatch db info
     framewatch db info --json | jq .rows
@@ -74,7 +74,9 @@ def info(
     with opened_database(settings, check=False) as database:
         found = database.info()
     if as_json:
-        print(json.dumps(asdict(found), default=json_value, indent=2))
+        per_day = {day.isoformat(): count for day, count in found.detections_per_day.items()}
+        known = asdict(found) | {"detections_per_day": per_day}
+        print(json.dumps(known, default=json_value, indent=2))
         return
     about = "about " if found.rows_estimated else ""
     facts = [
@@ -86,8 +88,11 @@ def info(
         ("last frame (UTC)", format_moment(found.newest) if found.newest else "-"),
         *((f"rows in {table}", f"{about}{count}") for table, count in found.rows.items()),
     ]
+    facts += [(f"detections on {day}", str(count)) for day, count in found.detections_per_day.items()]
     if found.dialect == "postgresql":
-        facts.append(("partitions", str(found.partitions)))
+        span = f" ({found.first_partition} to {found.last_partition})" if found.partitions else ""
+        facts.append(("partitions", f"{found.partitions}{span}"))
+    facts += [(f"size of {table}", f"{size / 1e6:.1f} MB") for table, size in found.table_bytes.items()]
     print_table((Column("what"), Column("value", flexible=True)), facts)
 
 

@@ -1,6 +1,7 @@
 import socket
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -170,7 +171,14 @@ def test_info_tells_what_there_is(database: Database) -> None:
     assert info.oldest is not None
     assert (info.newest - info.oldest).days == 1
     assert info.size_bytes > 0
-    assert info.partitions == (2 if info.dialect == "postgresql" else 0)
+    assert info.detections_per_day == {date(2026, 11, 23): 2}
+    if info.dialect == "postgresql":
+        assert info.partitions == 2
+        assert (info.first_partition, info.last_partition) == (date(2026, 11, 23), date(2026, 11, 24))
+        assert set(info.table_bytes) == set(info.rows)
+        assert info.table_bytes["detections"] > info.table_bytes["camera_events"] > 0
+    else:
+        assert (info.partitions, info.first_partition, info.table_bytes) == (0, None, {})
     assert not info.rows_estimated
 
 

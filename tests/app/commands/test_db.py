@@ -27,7 +27,10 @@ def test_info_counts_rows(cli: Cli, history: Database) -> None:
     found = json.loads(cli("db", "info", "--json").out)
     assert (found["dialect"], found["rows"]["detections"], found["revision"]) == ("sqlite", 5, found["head"])
     assert found["oldest"] == "2026-11-23T22:53:00.000000Z"
-    assert re.search(r"rows in detections +5\n", cli("db", "info").out)
+    assert found["detections_per_day"] == {"2026-11-23": 5}
+    shown = cli("db", "info").out
+    assert re.search(r"rows in detections +5\n", shown)
+    assert re.search(r"detections on 2026-11-23 +5\n", shown)
 
 
 def test_prune_says_first_and_then_removes(cli: Cli, history: Database) -> None:
@@ -74,7 +77,9 @@ def test_everything_works_on_postgresql_too(cli: Cli, postgres_url: str) -> None
     assert cli("db", "upgrade", *at).code == 0
     assert cli("camera", "add", "gate", "usb://0", *at).code == 0
     assert cli("sql", "SELECT name FROM cameras", *at).out.splitlines() == ["name", "gate"]
-    assert "partitions" in cli("db", "info", *at).out
+    shown = cli("db", "info", *at).out
+    assert re.search(r"partitions +0\n", shown)
+    assert re.search(r"size of detections +\d+\.\d MB\n", shown)
 
 
 @pytest.mark.postgres
