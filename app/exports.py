@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,8 +17,6 @@ from core.errors import QueryError
 
 Row = Sequence[Any]
 
-PARQUET_ROWS = 50_000
-"""Rows per row group: a few megabytes of memory, and readers can skip groups by time."""
 BATCH_ROWS = 5_000
 
 PIECE_BYTES = 64 * 1024
@@ -81,6 +78,12 @@ def make_file(format: Format, columns: Sequence[str], rows: Iterable[Row]) -> It
         Format.PARQUET: _make_parquet,
     }
     return makers[format](columns, rows)
+
+
+def _make_parquet(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
+    from app.parquet import make_parquet
+
+    return make_parquet(columns, rows)
 
 
 @contextmanager
@@ -170,63 +173,3 @@ def json_value(value: Any) -> Any:
     if isinstance(value, bytes | memoryview):
         return bytes(value).hex()
     return str(value)
-
-
-class _Outbox(io.RawIOBase):
-    """A file that is taken away piece by piece while it is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._pieces: list[bytes] = []
-        self._written = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        piece = bytes(data)
-        self._pieces.append(piece)
-        self._written += len(piece)
-        return len(piece)
-
-    def tell(self) -> int:
-        return self._written
-
-    def take(self) -> bytes:
-        """What was written since the last time."""
-        taken, self._pieces = b"".join(self._pieces), []
-        return taken
-
-
-def _make_parquet(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
-    """The columns of `detection_history`, with their types also when there are no rows."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    schema = pa.schema([(name, _parquet_type(pa, name)) for name in columns])
-    remaining, outbox = iter(rows), _Outbox()
-    with parquet.ParquetWriter(outbox, schema, compression="zstd") as writer:
-        while batches := list(islice(_batches(pa, schema, remaining), PARQUET_ROWS // BATCH_ROWS)):
-            writer.write_table(pa.Table.from_batches(batches), row_group_size=PARQUET_ROWS)
-            yield outbox.take()
-    yield outbox.take()
-
-
-def _batches(pa: Any, schema: Any, rows: Iterator[Row]) -> Iterator[Any]:
-    """The rows as columns, a tenth of the size that they have as Python's objects."""
-    while batch := list(islice(rows, BATCH_ROWS)):
-        columns = zip(schema, zip(*batch, strict=True), strict=True)
-        arrays = [pa.array(values, field.type) for field, values in columns]
-        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _parquet_type(pa: Any, column: str) -> Any:
-    """Names as text, times as UTC microseconds, sizes as integers, all that is measured as doubles."""
-    kinds = {
-        ("camera", "class_name", "model"): pa.string(),
-        ("captured_at",): pa.timestamp("us", tz="UTC"),
-        ("score", "x", "y", "width", "height", "area", "latency_ms"): pa.float64(),
-        ("frame_width", "frame_height"): pa.int32(),
-        ("frame_index", "track_id"): pa.int64(),
-    }
-    return next(kind for names, kind in kinds.items() if column in names)

@@ -152,16 +152,13 @@ def sql(
 
     framewatch sql "SELECT camera, class_name, count(*) FROM detection_history GROUP BY 1, 2"
     framewatch sql "SELECT * FROM frame_ledger ORDER BY minute DESC" --format csv
+    framewatch sql "SELECT * FROM latency_per_hour" -o latency.parquet
     framewatch sql - < question.sql
     """
     from app.database_access import opened_database
     from storage.readonly_sql import run_readonly_sql
 
     chosen = choose_format(into.format, into.output)
-    if chosen is Format.PARQUET:
-        raise QueryError(
-            "--format: expected table, csv or json for free SQL, got parquet; `detections` writes Parquet"
-        )
     shown = limit or TABLE_ROWS
     text = sys.stdin.read() if statement == "-" else statement
     with opened_database(settings) as database:

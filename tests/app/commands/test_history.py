@@ -155,5 +155,15 @@ def test_sql_that_cannot_run_is_one_line_and_changes_nothing(cli: Cli, statement
     assert len(json.loads(cli("detections", "--format", "json").out)) == 5
 
 
-def test_parquet_is_for_detections_only(cli: Cli) -> None:
-    assert "`detections` writes Parquet" in cli("sql", "SELECT 1", "-o", "a.parquet").error
+def test_free_sql_writes_parquet_with_types(cli: Cli, folder: Path) -> None:
+    statement = "SELECT captured_at, class_name, count(*) AS n, avg(score) AS mean FROM detection_history"
+    assert cli("sql", f"{statement} GROUP BY 1, 2", "-o", "a.parquet").code == 0
+    table = parquet.read_table(folder / "a.parquet")
+    types = {field.name: str(field.type) for field in table.schema}
+    assert types == {
+        "captured_at": "timestamp[us, tz=UTC]",
+        "class_name": "string",
+        "n": "int64",
+        "mean": "double",
+    }
+    assert sum(table["n"].to_pylist()) == 5
