@@ -6,7 +6,8 @@ CPU: an RTSP server of 1080p H.264 at 25 fps (the video scaled up, a keyframe pe
 at once: `ffmpeg -i rtsp://.. -f null -`, which decodes every frame with one thread and throws it away, and
 three `framewatch ingest` with one camera each: every frame decoded and 5 per second queued; 1 per second, for
 which keyframes alone are decoded; and 5 per second with the motion gate. CPU seconds are user and system time
-of the whole process tree: the camera's process and its supervisor, but not Redis.
+of the whole process tree: the camera's process and its supervisor, but not Redis. They are counted per frame
+that each received, and told for a minute of 1500 frames: on a busy machine nobody gains by falling behind.
 
 Times: a camera's first frame after `camera add`, how soon a stopped camera (SIGSTOP) counts as lost, and how
 soon frames come again after it goes on, and after a restart of a killed one.
@@ -18,6 +19,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -39,6 +41,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.pipeline import machine  # noqa: E402  found through the path above
 from core.camera_state import CameraActivity, CameraState, CameraStates  # noqa: E402
+from core.frame_queue import FrameQueue, QueueLimits  # noqa: E402
 from core.redis_client import make_redis  # noqa: E402
 from core.redis_server import EmbeddedRedis  # noqa: E402
 
@@ -47,6 +50,7 @@ READERS: Mapping[str, tuple[str, ...]] = {
     "1 fps, keyframes": ("--fps", "1"),
     "5 fps, motion gate": ("--fps", "5", "--motion"),
 }
+FRAMES_PER_MINUTE = 25 * 60
 AIMS = {"5 fps": 1.3, "1 fps, keyframes": 0.3}
 
 
@@ -64,6 +68,7 @@ class Fleet:
             "FRAMEWATCH_NAMESPACE": namespace,
         }
         self._states = CameraStates(make_redis(redis_url), namespace)
+        self._queue = FrameQueue(make_redis(redis_url), QueueLimits(), namespace, lambda _: None)
         self.process: subprocess.Popen[bytes] | None = None
         self._run("db", "upgrade")
 
@@ -72,7 +77,11 @@ class Fleet:
 
     def _run(self, *words: str) -> None:
         command = [FRAMEWATCH, *words]
-        subprocess.run(command, env=self._environment, cwd=self._folder, check=True, capture_output=True)
+        done = subprocess.run(
+            command, env=self._environment, cwd=self._folder, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise SystemExit(f"framewatch {' '.join(words)} failed:\n{done.stderr[-2000:]}")
 
     def __enter__(self) -> "Fleet":
         with (self._folder / "ingest.log").open("wb") as log:
@@ -85,6 +94,10 @@ class Fleet:
         if self.process is not None:
             self.process.terminate()
             self.process.wait(30)
+
+    def captured(self) -> int:
+        """Frames that came so far, also those left out undecoded."""
+        return self._queue.ledger("camera").captured
 
     def state(self) -> CameraState | None:
         return next(iter(self._states.load()), None)
@@ -132,28 +145,42 @@ def is_live(state: CameraState) -> bool:
 def measure_cpu(video: Path, seconds: float, redis_url: str, folder: Path) -> dict[str, float]:
     """CPU seconds per minute of camera, by reader; all read at once."""
     server = ("--size", "1920x1080", "--fps", "25", "--keyframe-every", "25", "--preset", "veryfast")
+    server += ("--max-frames", "200")  # eight seconds, looped: they take a while to encode
     with contextlib.ExitStack() as stack:
         url, _ = stack.enter_context(rtsp_server(video, 0, *server))
         pids: dict[str, int] = {}
+        frames: dict[str, Callable[[], int]] = {}
         for number, (name, options) in enumerate(READERS.items()):
             fleet = Fleet(folder / f"fleet-{number}", redis_url, f"bench-{number}")
             fleet.add(url, *options)
             stack.enter_context(fleet)
             fleet.wait(is_live, "a live camera")
             assert fleet.process is not None
-            pids[name] = fleet.process.pid
-        command = ["ffmpeg", "-v", "error", "-nostdin", "-threads", "1", "-rtsp_transport", "tcp", "-i", url]
-        ffmpeg = subprocess.Popen([*command, "-f", "null", "-"])
+            pids[name], frames[name] = fleet.process.pid, fleet.captured
+        progress = folder / "ffmpeg.progress"
+        ffmpeg = subprocess.Popen(ffmpeg_command(url, progress))
         stack.callback(ffmpeg.wait)
         stack.callback(ffmpeg.kill)
-        pids["ffmpeg"] = ffmpeg.pid
+        pids["ffmpeg"], frames["ffmpeg"] = ffmpeg.pid, lambda: ffmpeg_frames(progress)
         time.sleep(5)  # three keyframes, then the reader knows their interval
-        before = {name: cpu_seconds(pid) for name, pid in pids.items()}
-        started = time.monotonic()
+        before = {name: (cpu_seconds(pids[name]), frames[name]()) for name in pids}
         time.sleep(seconds)
-        used = {name: cpu_seconds(pid) - before[name] for name, pid in pids.items()}
-        minutes = (time.monotonic() - started) / 60
-    return {name: seconds / minutes for name, seconds in used.items()}
+        after = {name: (cpu_seconds(pids[name]), frames[name]()) for name in pids}
+    return {
+        name: (after[name][0] - before[name][0]) / (after[name][1] - before[name][1]) * FRAMES_PER_MINUTE
+        for name in pids
+    }
+
+
+def ffmpeg_command(url: str, progress: Path) -> list[str]:
+    """The yardstick: one thread, every frame decoded and thrown away."""
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-stats_period", "0.2", "-progress", str(progress)]
+    return [*command, "-threads", "1", "-rtsp_transport", "tcp", "-i", url, "-f", "null", "-"]
+
+
+def ffmpeg_frames(progress: Path) -> int:
+    """Frames that it has decoded so far."""
+    return int(re.findall(r"^frame=(\d+)", progress.read_text(), re.MULTILINE)[-1])
 
 
 def measure_times(video: Path, redis_url: str, folder: Path) -> dict[str, float]:

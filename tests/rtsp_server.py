@@ -416,6 +416,7 @@ def main() -> None:
     parser.add_argument(
         "--keyframe-every", type=int, help="frames from keyframe to keyframe, default a second"
     )
+    parser.add_argument("--max-frames", type=int, default=500, help="of the file, which are looped")
     parser.add_argument("--preset", default="ultrafast", help="how hard the encoder tries: what libx264 says")
     parser.add_argument("--codec", choices=("h264", "hevc"), default="h264")
     parser.add_argument("--login", help="USER:PASSWORD that clients must give")
@@ -426,6 +427,7 @@ def main() -> None:
     clip = encode_clip(
         given.file,
         given.fps,
+        given.max_frames,
         size=(int(width), int(height)) if given.size else None,
         keyframe_every=given.keyframe_every,
         preset=given.preset,

@@ -22,11 +22,11 @@ class SenderClock:
 
     def follow(self, packet: "Packet[VideoStream]") -> None:
         """Notes what a packet says about the camera's clock."""
-        media_us = to_media_microseconds(packet.pts, packet.time_base)
-        if media_us is None or not packet.has_sidedata("prft"):
+        if not packet.has_sidedata("prft"):
             return
+        media_us = to_media_microseconds(packet.pts, packet.time_base)
         data = bytes(packet.get_sidedata("prft"))
-        if len(data) >= _WALL_CLOCK.size:
+        if media_us is not None and len(data) >= _WALL_CLOCK.size:
             self._offset_us = _WALL_CLOCK.unpack_from(data)[0] - media_us
 
     def time_us(self, media_us: int | None) -> int | None:

@@ -1,5 +1,7 @@
 """USB cameras (Video4Linux 2), with OpenCV."""
 
+import math
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -30,6 +32,8 @@ class UsbCamera(FrameSource):
         self._options = options
         if not self._device.exists():
             raise SourceLostError(f"{self._device}: no such camera is plugged in")
+        # OpenCV's only way to say how long it waits for a frame, 10 s otherwise; read as a capture is made.
+        os.putenv("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(math.ceil(options.stall_timeout_s)))
         self._capture = cv2.VideoCapture(str(self._device), cv2.CAP_V4L2)
         if not self._capture.isOpened():
             self._capture.release()
@@ -47,7 +51,7 @@ class UsbCamera(FrameSource):
         timeline = LiveTimeline()
         while True:
             asked_at = time.monotonic()
-            if not self._capture.grab():  # waits up to 10 s: OpenCV's own limit for V4L2
+            if not self._capture.grab():  # waits for as long as was put above
                 waited_s = time.monotonic() - asked_at
                 raise SourceLostError(f"{self._device}: no frame after {waited_s:.1f} s")
             moment_us = timeline.capture_time_us(None, self._options.clock.now_us())
