@@ -252,6 +252,7 @@ class _Run:
     def save(self) -> None:
         """Write the checkpoint whole or not at all."""
         state = {
+            "categories": list(self.config.categories),
             "step": self.step,
             "elapsed_s": self.elapsed_s,
             "network": self.network.state_dict(),
@@ -281,6 +282,12 @@ class _Run:
                 f"{path}: expected the checkpoint of a run with {self.network.architecture}, "
                 "got one that does not fit; remove it or choose another work folder"
             ) from error
+        learned = tuple(state.get("categories", self.config.categories))
+        if learned != self.config.categories:
+            raise WeightsError(
+                f"{path}: expected the checkpoint of a run on {', '.join(self.config.categories)}, "
+                f"got one on {', '.join(learned)}; remove it or choose another work folder"
+            )
         if state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
         for group, own in zip(self.optimizer.param_groups, peaks, strict=True):

@@ -82,10 +82,12 @@ def test_a_finished_run_only_writes_its_weights_again(config: TrainingConfig) ->
     assert config.output.read_bytes() == first
 
 
-def test_a_checkpoint_of_another_network_is_refused(config: TrainingConfig) -> None:
+def test_a_checkpoint_of_another_network_or_of_other_classes_is_refused(config: TrainingConfig) -> None:
     train(config)
     with pytest.raises(WeightsError, match="remove it or choose another work folder"):
         train(replace(config, neck_channels=32))
+    with pytest.raises(WeightsError, match="a run on disc, square, got one on square, disc"):
+        train(replace(config, categories=CATEGORIES[::-1]))
     (config.work_dir / CHECKPOINT).write_bytes(b"torn")
     with pytest.raises(WeightsError, match="remove it or choose another work folder"):
         train(config)
