@@ -4,11 +4,12 @@ Rows that existed when the first page was asked for come exactly once, however m
 a position is a key, not a count of rows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, tuple_
 
 from storage.database import Database
 from storage.filters import CountedColumns, DetectionFilter, conditions
@@ -73,8 +74,7 @@ def find_detection_page(
     Raises CameraNotFoundError and QueryError for unknown names, and DatabaseUnavailableError.
     """
     box = detections.c
-    statement = history_statement(wanted).outerjoin(evidence, _of_detection())
-    statement = statement.add_columns(evidence.c.path, box.camera_id, box.model_id, box.ordinal)
+    statement = history_statement(wanted).add_columns(box.camera_id, box.model_id, box.ordinal)
     key = (box.camera_id, box.frame_index, box.model_id, box.ordinal)
     columns = CountedColumns(box.camera_id, box.model_id, box.class_id, box.captured_at)
     if after is not None:
@@ -83,8 +83,8 @@ def find_detection_page(
     with database.reading() as connection:
         statement = statement.where(*conditions(connection, wanted, columns)).limit(size + 1)
         found = connection.execute(statement).all()
-    rows = tuple(read_row(row[:-4]) for row in found[:size])
-    pictures = tuple(row.path for row in found[:size])
+        pictures = _find_pictures(connection, found[:size])
+    rows = tuple(read_row(row[:-3]) for row in found[:size])
     if len(found) <= size:
         return DetectionPage(rows, None, pictures)
     camera_id, model_id, ordinal = found[size - 1][-3:]
@@ -92,9 +92,17 @@ def find_detection_page(
     return DetectionPage(rows, last, pictures)
 
 
-def _of_detection() -> ColumnElement[bool]:
-    """The evidence of a detection, if there is any."""
-    return and_(*(evidence.c[column.name] == detections.c[column.name] for column in evidence.primary_key))
+def _find_pictures(connection: Connection, rows: Sequence[Any]) -> tuple[str | None, ...]:
+    """For each detection the path of its picture.
+
+    They are looked up by time. A join that PostgreSQL has no statistics for yet goes through all pictures of
+    a camera and class, again for every row.
+    """
+    key = ("camera_id", "captured_at", "frame_index", "model_id", "ordinal")
+    kept = select(evidence.c.path, *(evidence.c[name] for name in key))
+    kept = kept.where(evidence.c.captured_at.in_({row.captured_at for row in rows}))
+    paths = {tuple(found[1:]): found.path for found in connection.execute(kept)}
+    return tuple(paths.get(tuple(getattr(row, name) for name in key)) for row in rows)
 
 
 def find_frame_page(
