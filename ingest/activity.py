@@ -27,6 +27,7 @@ class ActivityReporter:
         self._counted_from = self._reported_at
         self._live_at = self._reported_at
         self._captured = 0
+        self._last_frame_at: datetime | None = None
         self._published_before = 0
         self._lock = threading.RLock()
 
@@ -60,7 +61,11 @@ class ActivityReporter:
         reconnects = self._state.reconnects + (
             activity is CameraActivity.CONNECTING and self._state.activity is not CameraActivity.CONNECTING
         )
-        self._state = replace(with_activity(self._state, activity, error), reconnects=reconnects)
+        self._state = replace(
+            with_activity(self._state, activity, error),
+            reconnects=reconnects,
+            last_frame_at=self._last_frame_at,
+        )
         self._counted_from, self._captured = time.monotonic(), 0
         self._report(self._state)
 
@@ -73,7 +78,9 @@ class ActivityReporter:
             if self._captured == 0:
                 self._published_before = published
             self._captured += 1
-            self._state = replace(self._state, last_frame_at=captured_at)
+            self._last_frame_at = (
+                captured_at  # into the state once a second: its copy costs more than all else
+            )
             if time.monotonic() - self._reported_at >= REPORT_EVERY_S:
                 self._report_rates(published, clock)
 
@@ -89,6 +96,7 @@ class ActivityReporter:
             self._state,
             fps_in=round(self._captured / elapsed_s, 2),
             fps_out=round((published - self._published_before) / elapsed_s, 2),
+            last_frame_at=self._last_frame_at,
             reported_at=datetime.now(UTC),
             clock_ahead_s=clock.ahead_s,
             drift_ppm=clock.drift_ppm,

@@ -24,6 +24,12 @@ def test_rounding_does_not_accumulate_over_a_day_of_ntsc() -> None:
     assert to_media_microseconds(frames, NTSC) == round(frames * NTSC * 1_000_000)
 
 
+@given(st.integers(-(2**40), 2**40), st.integers(1, 10**6), st.integers(1, 10**6))
+def test_stream_time_is_rounded_as_the_exact_fraction(pts: int, numerator: int, denominator: int) -> None:
+    time_base = Fraction(numerator, denominator)
+    assert to_media_microseconds(pts, time_base) == round(pts * time_base * 1_000_000)
+
+
 def test_a_recording_starts_at_its_first_frame_whatever_its_first_time_stamp() -> None:
     timeline = RecordedTimeline(START_US, Fraction(1, 25))
     assert timeline.capture_time_us(126_000_000) == START_US
