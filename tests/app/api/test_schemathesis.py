@@ -1,5 +1,6 @@
 """Schemathesis asks a real server whatever its description (OpenAPI) allows, and what it rules out."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -82,3 +83,6 @@ def test_schemathesis_finds_no_failure(
         )
     print(done.stdout, done.stderr)
     assert done.returncode == 0
+    generated = re.search(r"(\d+) generated", done.stdout)
+    assert generated is not None
+    assert int(generated[1]) > 500
