@@ -96,22 +96,27 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     given = parser.parse_args()
     history = History(rows=given.rows, days=10, cameras=10)
-    costs: dict[str, list[ExportCost]] = {}
+    costs: dict[str, list[ExportCost]] = {"SQLite": [], "PostgreSQL": []}
+    if not given.json:
+        print(f"{'database':<12}{'format':<9}{'rows':>9}{'MB':>8}{'s':>7}{'rows/s':>9}{'grown MB':>10}")
     with tempfile.TemporaryDirectory() as name, PostgresServer(Path(name) / "postgres") as postgres:
         folder = Path(name)
         for kind, url in (("SQLite", f"sqlite:///{folder}/export.db"), ("PostgreSQL", postgres.url)):
             with filled(url, history, folder) as server:
-                costs[kind] = [measure_export(server, history, format) for format in FORMATS]
+                for format in FORMATS:
+                    costs[kind].append(cost := measure_export(server, history, format))
+                    if not given.json:
+                        print(f"{kind:<12}{describe(cost)}", flush=True)
     if given.json:
         print(json.dumps({kind: [asdict(cost) for cost in found] for kind, found in costs.items()}, indent=2))
-        return
-    print(f"{'database':<12}{'format':<9}{'rows':>9}{'MB':>8}{'s':>7}{'rows/s':>9}{'grown MB':>10}")
-    for kind, found in costs.items():
-        for cost in found:
-            print(
-                f"{kind:<12}{cost.format:<9}{cost.rows:>9}{cost.megabytes:>8.1f}{cost.seconds:>7.1f}"
-                f"{cost.rows / cost.seconds:>9.0f}{cost.grown_mb:>10.1f}"
-            )
+
+
+def describe(cost: ExportCost) -> str:
+    """A line of the table."""
+    return (
+        f"{cost.format:<9}{cost.rows:>9}{cost.megabytes:>8.1f}{cost.seconds:>7.1f}"
+        f"{cost.rows / cost.seconds:>9.0f}{cost.grown_mb:>10.1f}"
+    )
 
 
 if __name__ == "__main__":
