@@ -105,7 +105,7 @@ class Written:
     ms: float
 
 
-def write_on(url: str, frames_per_s: float | None, stop: Event, results: Any) -> None:
+def write_on(url: str, frames_per_s: float | None, begun: Event, stop: Event, results: Any) -> None:
     """The writer beside: at a pace, or as fast as it can."""
     database = open_database(url)
     writer, done, index = Writer(database), [], 0
@@ -115,6 +115,7 @@ def write_on(url: str, frames_per_s: float | None, stop: Event, results: Any) ->
         batch = make_batch(names, index, FRAMES_PER_BATCH)
         started = time.monotonic()
         writer.write(batch, WEIGHTS)
+        begun.set()  # the first batch made its cameras
         done.append(Written(started, (time.monotonic() - started) * 1000))
         index += FRAMES_PER_BATCH
         if frames_per_s:
@@ -129,10 +130,11 @@ def writing(url: str, frames_per_s: float | None = FRAMES_PER_S) -> Iterator[lis
     """Fills the list when the block ends."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    stop, done = context.Event(), list[Written]()
-    process = context.Process(target=write_on, args=(url, frames_per_s, stop, theirs))
+    begun, stop, done = context.Event(), context.Event(), list[Written]()
+    process = context.Process(target=write_on, args=(url, frames_per_s, begun, stop, theirs))
     process.start()
-    time.sleep(2.0)  # imports, and the first batch makes its cameras
+    if not begun.wait(120):
+        raise SystemExit("the writer beside did not begin within two minutes")
     try:
         yield done
     finally:

@@ -196,7 +196,7 @@ def _batches(spans: Iterable[_Span]) -> Iterator[list[_Span]]:
     batch: list[_Span] = []
     for span in spans:
         last = batch[-1] if batch else None
-        if last is not None and last.key == span.key and last.until == span.since:
+        if last is not None and last.key == span.key:  # hours between them hold nothing
             batch[-1] = _Span(span.key, last.since, span.until, last.detections + span.detections)
         else:
             batch.append(span)
