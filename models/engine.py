@@ -1,5 +1,6 @@
 """What runs a detection network: pictures on the device in, predictions out."""
 
+import copy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -70,7 +71,13 @@ def speed_up(network: nn.Module, execution: Execution) -> Any:
 
 
 def _move(network: Any, execution: Execution) -> Any:
-    return network.to(execution.device, execution.dtype).to(memory_format=torch.channels_last)
+    """The network itself; norms that could not be folded keep float32, which costs no time."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    kept = [copy.deepcopy(norm.state_dict()) for norm in norms]
+    network.to(execution.device, execution.dtype).to(memory_format=torch.channels_last)
+    for norm, state in zip(norms, kept, strict=True):
+        norm.float().load_state_dict(state)
+    return network
 
 
 def _speed_up(network: nn.Module, forward: Any, execution: Execution) -> Any:
