@@ -126,9 +126,9 @@ def test_a_recording_that_kills_its_process_is_given_up(supervisor: Supervisor, 
 def test_a_frozen_process_is_killed_and_started_anew(
     supervisor: Supervisor, queue: FrameQueue, rtsp_server: RtspServer, monkeypatch
 ) -> None:
-    monkeypatch.setattr(camera_handle, "SILENT_AFTER_S", 3.0)
     supervisor.set_cameras([Camera("gate", rtsp_server.url())])
-    look_until(supervisor, lambda: captured(queue, "gate"), 15, "the first frame")
+    look_until(supervisor, lambda: captured(queue, "gate"), 60, "the first frame")
+    monkeypatch.setattr(camera_handle, "SILENT_AFTER_S", 3.0)  # not before: starting may take longer
     frozen = supervisor.process_ids()["gate"]
     os.kill(frozen, signal.SIGSTOP)
     look_until(
