@@ -41,6 +41,19 @@ def saved_step(checkpoint: Path) -> int:
     return int(torch.load(checkpoint, weights_only=True)["step"]) if checkpoint.is_file() else 0
 
 
+def to_its_end(folder: Path, command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """A process of its own; training may take minutes on a machine that is busy."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=clean_environment(OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
 def train_until_killed(folder: Path, arguments: Sequence[str]) -> int:
     """Starts training and kills it with SIGKILL once step 20 is saved; returns the step that is saved."""
     checkpoint = folder / "mine.run" / CHECKPOINT
@@ -78,15 +91,7 @@ def test_two_processes_of_torchrun_learn_what_one_learns(
     arguments += ("--canvas", "96x96", "--steps", "3", "--batch-size", "4", "--precision", "fp32")
     assert cli(*arguments, "-o", "one.safetensors").code == 0
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    done = subprocess.run(
-        [*launcher, *framewatch(*arguments, "-o", "two.safetensors")[2:]],
-        cwd=folder,
-        env=clean_environment(OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT)),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    done = to_its_end(folder, [*launcher, *framewatch(*arguments, "-o", "two.safetensors")[2:]])
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("weights written to two.safetensors") == 1, "the leader alone writes and tells"
     one, two = trained_tensors(folder / "one.run"), trained_tensors(folder / "two.run")
@@ -124,10 +129,10 @@ def test_two_classes_of_ones_own_are_learned_through_a_kill_and_found_by_a_worke
     step = train_until_killed(folder, arguments)
     assert step >= 20
 
-    done = process(*arguments, OMP_NUM_THREADS="1")
-    assert done.code == 0, done.err
-    assert f"going on after step {step} of mine.run" in done.err
-    score = re.search(r"AP50 (\d\.\d+), AP .* on the pictures that it was trained on", done.err)
+    done = to_its_end(folder, framewatch(*arguments))
+    assert done.returncode == 0, done.stderr
+    assert f"going on after step {step} of mine.run" in done.stderr
+    score = re.search(r"AP50 (\d\.\d+), AP .* on the pictures that it was trained on", done.stderr)
     assert score is not None
     assert float(score[1]) > 0.9
     left = {path.name for path in (folder / "mine.run").iterdir()}
