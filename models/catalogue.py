@@ -62,6 +62,11 @@ def list_weights() -> tuple[str, ...]:
     return tuple(_entries)
 
 
+def shipped_names() -> tuple[str, ...]:
+    """Names of the weights whose files come with framewatch."""
+    return tuple(_SHIPPED_SHA256)
+
+
 def get_weights(name: str) -> WeightsEntry:
     """The entry of that name.
 
