@@ -58,7 +58,9 @@ def guarded(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder: Path = tmp_path_factory.mktemp("guarded")
     database = f"sqlite:///{stack.folder / 'framewatch.db'}"
     add_token(stack.database, "somebody", Role.VIEWER)
-    with serving(folder, "--require-token", "--database-url", database) as server:
+    pictures = str(stack.folder / "framewatch-data" / "evidence")
+    arguments = ("--require-token", "--database-url", database)
+    with serving(folder, *arguments, FRAMEWATCH_EVIDENCE_URL=pictures) as server:
         yield server
 
 
