@@ -88,13 +88,13 @@ class NetworkStream(FrameSource):
         last_frame_at = time.monotonic()
         for packet in self._packets():
             arrival_us = self._options.clock.now_us()
-            self._sender.follow(packet)
             if packet.is_keyframe:
                 self._keyframes.follow(_packet_time_s(packet, arrival_us))
             elif self._keyframes.active:
                 yield SourceFrame.left_out(from_microseconds(arrival_us))
                 self._check_progress(last_frame_at)
                 continue
+            self._sender.follow(packet)
             damaged, frames = self._decode(packet)
             for frame in frames:
                 yield SourceFrame(self._captured_at(frame, arrival_us), partial(self._pictures.make, frame))
