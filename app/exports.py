@@ -17,7 +17,6 @@ from core.errors import QueryError
 
 Row = Sequence[Any]
 
-BATCH_ROWS = 5_000
 
 PIECE_BYTES = 64 * 1024
 
