@@ -1,7 +1,7 @@
 """Convolutions that add and activate in the same pass over memory, for inference on a CPU.
 
 oneDNN writes an activated sum where PyTorch's eager mode makes three passes; torch.compile uses the same
-operators, after a minute of compilation. Weights lie in oneDNN's own order from the start.
+operators, after a minute of compilation.
 """
 
 import operator
@@ -33,9 +33,8 @@ class FusedConv(nn.Module):
             convolution.dilation,
             convolution.groups,
         )
-        # Opaque to PyTorch, so no buffer: it can neither be saved nor moved to another device.
-        reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
-        self._weight: Tensor = reorder(convolution.weight.detach().to_mkldnn(), *self._shape)
+        # As it is: packed by mkldnn_reorder_conv2d_weight without a size, grouped ones took twice the time.
+        self._weight = convolution.weight.detach()
         self._bias = None if convolution.bias is None else convolution.bias.detach()
         self._activation = activation
         self._operator = torch.ops.mkldnn._convolution_pointwise
