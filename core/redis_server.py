@@ -106,7 +106,7 @@ class EmbeddedRedis:
         return self._process.pid if running and self._process else None
 
     def start(self) -> None:
-        """Starts the server and returns when it answers PING; nothing if it runs.
+        """Starts the server and returns when it has loaded its data; nothing if it runs.
 
         Raises QueueUnavailableError with the end of the server's log when it does not come up.
         """
@@ -182,15 +182,16 @@ class EmbeddedRedis:
         return [word for name, value in options.items() for word in (f"--{name}", value)]
 
     def _wait_for_answer(self, port: int) -> bool:
-        """True when the server answers PING; False when it exits or takes longer than START_TIMEOUT_S."""
+        """True when the server has loaded its data; False when it ends or needs more than START_TIMEOUT_S."""
         deadline = time.monotonic() + START_TIMEOUT_S
         retry = Retry(NoBackoff(), 0)
         with redis.Redis(host="127.0.0.1", port=port, socket_timeout=1.0, retry=retry) as client:
             while time.monotonic() < deadline:
                 if self._process is None or self._process.poll() is not None:
                     return False
-                with contextlib.suppress(redis.RedisError):  # refused, or loading its data
-                    if client.info("server")["process_id"] == self._process.pid:
+                with contextlib.suppress(redis.RedisError):  # refused
+                    told = client.info()  # it answers INFO alone while it loads
+                    if told["process_id"] == self._process.pid and not told["loading"]:
                         return True
                 time.sleep(0.01)
         return False

@@ -91,6 +91,9 @@ class _Hooks:
             self.service = service = self.make_service(self.settings, identity)
         except UsageError as error:
             exit_for_wrong_use(error)
+        except Exception:  # Celery would log it and run on with a worker that detects nothing
+            logger.exception("the worker cannot start")
+            raise SystemExit(1) from None
         answer_bells_with(service.answer)
 
     def on_ready(self, sender: Any, **_: Any) -> None:

@@ -44,6 +44,15 @@ def test_an_appendonly_server_keeps_its_data_and_its_port(tmp_path: Path, interr
         assert client.get("kept") == b"yes"
 
 
+def test_a_started_server_has_loaded_its_data(tmp_path: Path) -> None:
+    keys = 200_000
+    with EmbeddedRedis(tmp_path, appendonly=True) as server, _connect(server) as client:
+        client.eval(f"for n = 1, {keys} do redis.call('SET', 'key:' .. n, n) end", 0)
+        server.stop()
+        server.start()
+        assert client.dbsize() == keys
+
+
 def test_without_appendonly_nothing_but_the_log_is_written(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path) as server, _connect(server) as client:
         client.set("lost", "yes")

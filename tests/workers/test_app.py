@@ -53,6 +53,17 @@ def test_workers_and_models_agree_on_the_default_weights() -> None:
     assert DEFAULT_MODEL == DEFAULT_WEIGHTS
 
 
+def test_a_worker_that_cannot_be_made_ends_and_says_why() -> None:
+    code = (
+        "from workers.app import create_app, load_settings\n"
+        "def fail(settings, identity): raise RuntimeError('no such device')\n"
+        "create_app(load_settings(), fail).worker_main(['worker'])"
+    )
+    done = run([sys.executable, "-c", code], worker_environment())
+    assert done.returncode == 1, done.stderr
+    assert "RuntimeError: no such device" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("settings", "arguments", "message"),
     [
