@@ -1,153 +1,164 @@
-"""How soon changes of cameras take effect, what they cost others, and how soon a killed ingest is replaced.
+"""What cameras in the field do to framewatch, in figures: faults, crowds, changes, fail-over.
 
-    python benchmarks/cameras.py [--json]
+    python benchmarks/cameras.py [PART ...] [--json] [--short]
 
-Changes: five cameras (numbered pictures, 10 fps, H.264 over RTSP) are read while a sixth is added, changed,
-disabled, enabled and removed with `framewatch camera`. Seconds run from the end of that command, by which the
-database has the change, to its effect. Lost frames of the five are told by the numbers in their pictures.
+Each part starts a Redis, a database, real RTSP servers on 127.0.0.1 and `framewatch ingest`:
 
-Fail-over: two `framewatch ingest` share six cameras; one is killed (SIGKILL). Seconds run from then to each
-orphaned camera's next frame on the queue. Frames that were published twice are told by their captured_at.
+- faults: seven cameras fail at once, each in its way, and come back; an eighth changes its resolution.
+  "noticed" runs from the fault to the camera's loss, "back" from its return to its first picture, both by the
+  times in `camera_events`.
+- reconnects: one camera is lost 200 times; what its process and the ingest process hold, before and after.
+- neighbours: eight cameras at 10 fps, one of which never answers, and one leaves half-way: the share of their
+  frames that the other six keep.
+- crowd: 24 cameras at 2 fps for five minutes: ledgers, memory and delay. A stand-in for the workers takes the
+  frames from the queue at once.
+- changes: a sixth camera is added, changed, disabled, enabled and removed beside five: seconds until it
+  takes effect (aim: 2), and frames that the five lost.
+- failover: two ingest processes share six cameras and one is killed: seconds until each of its cameras sends
+  frames again (aim: 10), and frames that were published twice.
 
-No worker runs, so that every published frame can be looked at.
+The same code with shorter times is a test: tests/system/test_camera_faults.py, test_hot_changes.py and
+test_ingest_fleet.py.
 """
 
 import argparse
 import json
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
 
-from benchmarks.pipeline import machine
-from core.redis_server import EmbeddedRedis
-from core.types import Camera, DropReason
-from tests.clips import write_clip
-from tests.rtsp_server import RtspServer, encode_clip
-from tests.system.fleet import Fleet
-from tests.system.street import framewatch
-from tests.waiting import wait_until
-
-CLIP_FRAMES, FPS = 50, 10
-FIVE = ["a", "b", "c", "d", "e"]
-SIX = [*FIVE, "f"]
-PATIENCE_S = 120.0
+from benchmarks.camera_changes import (  # noqa: E402
+    measure_changes,
+    measure_fail_over,
+    numbered_pictures,
+)
+from benchmarks.pipeline import machine  # noqa: E402  found through the path above
+from core.redis_server import EmbeddedRedis  # noqa: E402
+from tests.system.camera_crowd import CrowdFigures, watch_a_crowd  # noqa: E402
+from tests.system.camera_faults import Held, reconnect_often, strike_and_mend  # noqa: E402
 
 
-def seconds_until(condition: Callable[[], object], what: str) -> float:
-    asked_at = time.monotonic()
-    wait_until(condition, PATIENCE_S, what, 0.01)
-    return round(time.monotonic() - asked_at, 2)
+def faults(folder: Path, redis_url: str, short: bool) -> dict[str, Any]:
+    figures = strike_and_mend(folder, redis_url, away_s=1.0 if short else 20.0)
+    return {fault: one.as_json() for fault, one in figures.items()}
 
 
-def lost_frames(fleet: Fleet, camera: str) -> int:
-    """Pictures between two published ones that are missing."""
-    numbers = [one.number for one in fleet.published_numbers(camera)]
-    return sum((later - earlier - 1) % CLIP_FRAMES for earlier, later in pairwise(numbers))
-
-
-def measure_changes(folder: Path, redis_url: str, server: RtspServer) -> dict[str, Any]:
-    """Seconds to each change's effect, and what the other five cameras lost."""
-    folder.mkdir()
-    fleet = Fleet(folder, redis_url)
-    fleet.add(*(Camera(name, server.url()) for name in FIVE))
-    times: dict[str, float] = {}
-
-    def change(*words: str, effect: Callable[[], object]) -> None:
-        framewatch(fleet.environment, folder, "camera", *words)
-        times[words[0]] = seconds_until(effect, f"the effect of camera {words[0]}")
-
-    with fleet.ingest("ingest") as ingest:
-        fleet.wait_for_shares(5)
-        family = {one.pid for one in ingest.family()}
-
-        def is_gone() -> bool:
-            return {one.pid for one in ingest.family()} == family
-
-        def is_sampled() -> bool:
-            return fleet.queue.ledger("new").dropped.get(DropReason.SAMPLED_OUT, 0) > 0
-
-        change("add", "new", server.url(), effect=lambda: fleet.captured("new"))
-        change("update", "new", "--fps", "2", effect=is_sampled)
-        change("disable", "new", effect=is_gone)
-        before = fleet.captured("new")
-        change("enable", "new", effect=lambda: fleet.captured("new") > before)
-        change("remove", "new", effect=is_gone)
-        ingest.terminate()
-    others = {"frames": sum(fleet.captured(name) for name in FIVE)}
-    others["lost"] = sum(lost_frames(fleet, name) for name in FIVE)
-    fleet.close()
-    return {"seconds_to_effect": times, "other_five": others}
-
-
-def measure_fail_over(folder: Path, redis_url: str, server: RtspServer) -> dict[str, Any]:
-    """Seconds without each orphaned camera, and frames that came twice."""
-    folder.mkdir()
-    fleet = Fleet(folder, redis_url)
-    fleet.add(*(Camera(name, server.url()) for name in SIX))
-    with fleet.ingest("first") as first, fleet.ingest("second") as second:
-        fleet.wait_for_shares(3, 3)
-        orphans = [camera for camera, by in fleet.readers().items() if f"-{first.pid}-" in by]
-        first.kill()
-        wait_until(lambda: not any(one.is_running() for one in first.family()), 10, "its cameras to end")
-        seconds = fleet.seconds_until_all_publish(orphans, PATIENCE_S)
-        fleet.wait_for_shares(6)
-        second.terminate()
-    published = {camera: fleet.published(camera) for camera in SIX}
-    twice = sum(len(times) - len(set(times)) for times in published.values())
-    fleet.close()
+def reconnects(folder: Path, redis_url: str, short: bool) -> dict[str, Any]:
+    figures = reconnect_often(folder, redis_url, count=20 if short else 200, warm_up=10 if short else 20)
     return {
-        "seconds_until_live_again": {camera: round(value, 2) for camera, value in seconds.items()},
-        "frames": sum(len(times) for times in published.values()),
-        "published_twice": twice,
+        "reconnects": figures.reconnects,
+        "seconds": round(figures.seconds, 1),
+        "camera process": _growth(*figures.camera),
+        "ingest process": _growth(*figures.supervisor),
     }
 
 
-def run() -> dict[str, Any]:
+def _growth(before: Held, after: Held) -> dict[str, Any]:
+    return {
+        "descriptors": [before.descriptors, after.descriptors],
+        "threads": [before.threads, after.threads],
+        "children": [before.children, after.children],
+        "rss_mb": [round(one.rss_bytes / 1e6, 1) for one in (before, after)],
+        "rss_growth": round(after.rss_bytes / before.rss_bytes - 1, 4),
+    }
+
+
+def neighbours(folder: Path, redis_url: str, short: bool) -> dict[str, Any]:
+    seconds = 10 if short else 60
+    return _crowd(watch_a_crowd(folder, redis_url, healthy=6, fps=10, seconds=seconds, with_broken=True))
+
+
+def crowd(folder: Path, redis_url: str, short: bool) -> dict[str, Any]:
+    seconds = 20 if short else 300
+    return _crowd(watch_a_crowd(folder, redis_url, healthy=24, fps=2, seconds=seconds, with_broken=False))
+
+
+def _crowd(figures: CrowdFigures) -> dict[str, Any]:
+    sound = sum(balance == 0 for balance in figures.balances.values())
+    return {
+        "cameras": figures.cameras,
+        "seconds": round(figures.seconds, 1),
+        "least share of frames kept": round(min(figures.kept.values()), 4),
+        "ledgers that balance": f"{sound} of {len(figures.balances)}",
+        "delay_ms": [round(1000 * one, 1) for one in figures.delay_s],
+        "rss_mb": [round(one / 1e6, 1) for one in figures.rss_bytes],
+        "rss_growth": round(figures.rss_bytes[1] / figures.rss_bytes[0] - 1, 4),
+    }
+
+
+def changes(folder: Path, redis_url: str, _short: bool) -> dict[str, Any]:
+    with numbered_pictures(folder) as server:
+        return measure_changes(folder, redis_url, server)
+
+
+def failover(folder: Path, redis_url: str, _short: bool) -> dict[str, Any]:
+    with numbered_pictures(folder) as server:
+        return measure_fail_over(folder, redis_url, server)
+
+
+PARTS: Mapping[str, Callable[[Path, str, bool], dict[str, Any]]] = {
+    "faults": faults,
+    "reconnects": reconnects,
+    "neighbours": neighbours,
+    "crowd": crowd,
+    "changes": changes,
+    "failover": failover,
+}
+
+
+def run(part: str, short: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, EmbeddedRedis(Path(name) / "redis") as redis:
-        folder = Path(name)
-        clip = encode_clip(write_clip(folder / "clip.mp4", frames=CLIP_FRAMES, fps=FPS))
-        with RtspServer(clip) as server:
-            changes = measure_changes(folder / "changes", redis.url, server)
-            fail_over = measure_fail_over(folder / "fail-over", redis.url, server)
-    date = datetime.now(UTC).date().isoformat()
-    return {"changes": changes, "fail_over": fail_over, "date": date, "machine": machine()}
+        return PARTS[part](Path(name), redis.url, short)
 
 
-def show(result: dict[str, Any]) -> None:
-    changes, fail_over = result["changes"], result["fail_over"]
-    table = Table("what happens", "seconds", "aim")
-    for word, value in changes["seconds_to_effect"].items():
-        table.add_row(f"camera {word}, until it takes effect", f"{value:.1f}", "at most 2")
-    for camera, value in fail_over["seconds_until_live_again"].items():
-        table.add_row(f"its ingest killed, until {camera} sends frames again", f"{value:.1f}", "at most 10")
-    console = Console()
+def show(part: str, result: Mapping[str, Any], console: Console) -> None:
+    table = Table(title=part, show_header=False)
+    for name, value in result.items():
+        if isinstance(value, Mapping):
+            words = [f"{key} {_words(one)}" for key, one in value.items()]
+            table.add_row(name, ", ".join(words))
+        else:
+            table.add_row(name, _words(value))
     console.print(table)
-    five = changes["other_five"]
-    console.print(f"five other cameras during the changes: {five['lost']} of {five['frames']} frames lost")
-    console.print(
-        f"fail-over: {fail_over['published_twice']} of {fail_over['frames']} frames published twice"
-    )
-    console.print(f"{result['date']}, {result['machine']}")
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list):
+        return " -> ".join(str(one) for one in value)
+    return "never" if value is None else str(value)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: all")
+    parser.add_argument("--short", action="store_true", help="a minute instead of ten: whether it works")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    result = run()
-    print(json.dumps(result)) if options.json else show(result)
+    unknown = set(options.parts) - PARTS.keys()
+    if unknown:
+        parser.error(f"expected {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
+    results: dict[str, Any] = {}
+    console = Console()
+    for part in options.parts or PARTS:
+        results[part] = run(part, options.short)
+        if not options.json:
+            show(part, results[part], console)
+    results |= {"date": datetime.now(UTC).date().isoformat(), "machine": machine()}
+    if options.json:
+        print(json.dumps(results))
+    else:
+        console.print(f"{results['date']}, {results['machine']}")
 
 
 if __name__ == "__main__":
