@@ -17,19 +17,23 @@ from core.queue_types import QueueDepth
 from core.types import DropReason, Ledger
 
 PAGE = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
-LIVE = replace(
-    new_state("gate", CameraActivity.LIVE),
-    since=datetime.now(UTC) - timedelta(minutes=1),
-    last_frame_at=datetime.now(UTC) - timedelta(seconds=3),
-    fps_in=25.0,
-    fps_out=5.0,
-    reconnects=2,
-    corrupt=7,
-    clock_ahead_s=-1.5,
-    drift_ppm=20.0,
-)
 LEDGER = Ledger("gate", 100, 60, 10, {DropReason.SAMPLED_OUT: 25, DropReason.STALE: 5})
 DEPTH = QueueDepth("gate", "tiny", frames=10, waiting=8, bytes=1000, oldest_age_s=1.5)
+
+
+def live() -> CameraState:
+    """A camera that sent a frame three seconds ago."""
+    return replace(
+        new_state("gate", CameraActivity.LIVE),
+        since=datetime.now(UTC) - timedelta(minutes=1),
+        last_frame_at=datetime.now(UTC) - timedelta(seconds=3),
+        fps_in=25.0,
+        fps_out=5.0,
+        reconnects=2,
+        corrupt=7,
+        clock_ahead_s=-1.5,
+        drift_ppm=20.0,
+    )
 
 
 def free_port() -> int:
@@ -49,7 +53,11 @@ def scrape(port: int) -> dict[tuple[str, ...], float]:
 
 
 def all_collectors() -> tuple[CameraCollector, LedgerCollector, DepthCollector]:
-    return CameraCollector(lambda: [LIVE]), LedgerCollector(lambda: [LEDGER]), DepthCollector(lambda: [DEPTH])
+    return (
+        CameraCollector(lambda: [live()]),
+        LedgerCollector(lambda: [LEDGER]),
+        DepthCollector(lambda: [DEPTH]),
+    )
 
 
 def test_what_is_known_is_told_at_the_moment_of_the_scrape() -> None:
@@ -84,7 +92,7 @@ def test_while_redis_is_away_its_metrics_are_absent_and_the_others_there() -> No
 
     port = free_port()
     with serving_metrics(
-        make_registry(CameraCollector(lambda: [LIVE]), LedgerCollector(away)), port, "127.0.0.1"
+        make_registry(CameraCollector(lambda: [live()]), LedgerCollector(away)), port, "127.0.0.1"
     ):
         found = scrape(port)
     assert ("framewatch_camera_fps_in", "gate") in found
