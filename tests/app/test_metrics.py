@@ -22,11 +22,11 @@ DEPTH = QueueDepth("gate", "tiny", frames=10, waiting=8, bytes=1000, oldest_age_
 
 
 def live() -> CameraState:
-    """A camera that sent a frame three seconds ago."""
+    """A camera that sent a frame four seconds ago."""
     return replace(
         new_state("gate", CameraActivity.LIVE),
         since=datetime.now(UTC) - timedelta(minutes=1),
-        last_frame_at=datetime.now(UTC) - timedelta(seconds=3),
+        last_frame_at=datetime.now(UTC) - timedelta(seconds=4),
         fps_in=25.0,
         fps_out=5.0,
         reconnects=2,
