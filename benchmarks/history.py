@@ -15,6 +15,7 @@ with the bare driver's COPY of the same rows, 1000 boxes per transaction.
 
 import argparse
 import contextlib
+import itertools
 import json
 import multiprocessing
 import random
@@ -46,7 +47,7 @@ from storage.identities import camera_ids, model_id  # noqa: E402
 from storage.queries import DetectionFilter, count_detections, find_detections  # noqa: E402
 from storage.retention import prepare_days, prune  # noqa: E402
 from storage.retention_policy import RetentionPolicy, RetentionRule  # noqa: E402
-from storage.rows import detection_rows, frame_row  # noqa: E402
+from storage.rows import detection_columns, frame_row  # noqa: E402
 from storage.tables import detections, frames  # noqa: E402
 from storage.writer import Writer  # noqa: E402
 from tests.postgres_server import PostgresServer  # noqa: E402
@@ -289,7 +290,8 @@ def _rows(batch: Sequence[FrameResult], ids: dict[str, int], model: int) -> tupl
     now = datetime.now(UTC)
     of_frames = [tuple(frame_row(r, ids[r.camera], model, now).values()) for r in batch]
     keyed = {(ids[r.camera], r.captured_at, r.index): r for r in batch}
-    of_boxes = list(detection_rows(keyed, model))
+    columns = detection_columns(keyed, model, lambda moment: moment).values()
+    of_boxes = list(zip(*(column.tolist() for column in columns), itertools.repeat(None)))
     return of_frames, of_boxes
 
 

@@ -1,7 +1,7 @@
 """Secrets in URLs: found, and kept out of what people and logs see."""
 
 import re
-from urllib.parse import unquote
+from urllib.parse import SplitResult, unquote, urlsplit
 
 _AUTHORITY = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>.*)", re.DOTALL)
 REFERENCE = re.compile(r"\$\{(?:(?P<variable>[A-Za-z_][A-Za-z0-9_]*)|file:(?P<file>/[^{}]+))\}")
@@ -15,6 +15,22 @@ _SECRET_PARAMETER = re.compile(
 HIDDEN = "***"
 _STAND_IN = "\ue000"
 """For each character of a reference: of no meaning in a URL."""
+
+
+def split_url(url: str) -> SplitResult | None:
+    """The parts of a URL; None where brackets do not match or the port is no port."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises, where the rest does not
+    except ValueError:
+        return None
+    return parts
+
+
+def has_sound_address(url: str) -> bool:
+    """Whether host and port can be told. What stands before the last '@' may be anything."""
+    scheme, slashes, rest = mask_references(url).partition("://")
+    return split_url(f"{scheme}{slashes}{rest.rpartition('@')[2]}") is not None
 
 
 def mask_references(url: str) -> str:

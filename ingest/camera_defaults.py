@@ -3,9 +3,9 @@
 import re
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from core.types import Camera, Policy
+from core.urls import split_url
 from ingest.sources import is_recorded
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -28,7 +28,7 @@ def name_from(url: str) -> str:
     if is_recorded(url):
         said = PurePosixPath(url.rstrip("/")).stem
     else:
-        parts = urlsplit(url)
-        said = f"{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else parts.path
+        parts = split_url(url)
+        said = f"{parts.netloc.rpartition('@')[2]}{parts.path}" if parts else ""
     name = _NOT_IN_NAMES.sub("-", said).strip("-._")
     return name[:_LONGEST_NAME] or "camera"

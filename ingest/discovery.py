@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import psutil
 
 from core.errors import SourceError
+from core.urls import split_url
 
 MULTICAST = ("239.255.255.250", 3702)
 _SCOPE = "onvif://www.onvif.org/"
@@ -74,8 +75,9 @@ def _probe(address: str, timeout_s: float, target: tuple[str, int]) -> list[dict
 
 
 def _read(device: dict[str, Any]) -> FoundCamera:
-    address = urlsplit(next(iter(device.get("xaddrs") or ()), ""))
-    host, port = device["host"], address.port or _DEFAULT_PORTS.get(address.scheme, 80)
+    address = split_url(next(iter(device.get("xaddrs") or ()), ""))
+    port = (address.port or _DEFAULT_PORTS.get(address.scheme)) if address else None
+    host, port = device["host"], port or _DEFAULT_PORTS["http"]
     shown = f"[{host}]" if ":" in host else host
     return FoundCamera(
         url=f"onvif://{shown}" + ("" if port == _DEFAULT_PORTS["http"] else f":{port}"),

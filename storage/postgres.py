@@ -6,9 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
+from numpy.typing import NDArray
 from psycopg import sql
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, text
 
+from storage.binary_copy import encode_copy
 from storage.tables import PARTITIONED
 
 SCHEMA_LOCK = 0x6672616D  # "fram": the advisory lock of everything that changes the schema
@@ -128,19 +130,15 @@ def _invalidate_if_closed(connection: Connection, driver: psycopg.Connection[Any
         connection.invalidate()
 
 
-def copy_rows(connection: Connection, table: Table, rows: Iterable[tuple[Any, ...]]) -> None:
-    """Adds rows, with a value for every column, through a binary COPY inside the connection's transaction."""
-    names = [column.name for column in table.columns]
-    types = [column.type.compile(connection.dialect).lower() for column in table.columns]
+def copy_columns(connection: Connection, table: Table, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Adds rows through a binary COPY inside the connection's transaction; see `encode_copy`."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-        sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, names))
+        sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, columns))
     )
     try:
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.set_types(types)
-            for row in rows:
-                copy.write_row(row)
+            copy.write(encode_copy(table, columns))
     finally:
         _invalidate_if_closed(connection, driver)

@@ -15,8 +15,9 @@ from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, delete, func, select
 
 from core.errors import DatabaseUnavailableError
+from storage.binary_copy import copy_column
 from storage.database import Database
-from storage.postgres import insert_arrays
+from storage.postgres import copy_columns
 from storage.statements import COUNT_KEY as KEY
 from storage.statements import insert_into
 from storage.tables import detection_count_changes, detection_counts_hourly
@@ -56,7 +57,8 @@ def note_changes(connection: Connection, changes: Mapping[CountKey, int]) -> Non
         if change
     ]
     if rows and connection.dialect.name == "postgresql":
-        insert_arrays(connection, detection_count_changes, rows)
+        columns = {name: copy_column(row[name] for row in rows) for name in rows[0]}
+        copy_columns(connection, detection_count_changes, columns)
     elif rows:
         connection.execute(detection_count_changes.insert().inline(), rows)
 

@@ -1,8 +1,7 @@
 """Rows of `frames` and `detections` from the results of the workers."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,27 +36,41 @@ def frame_row(result: FrameResult, camera_id: int, model_id: int, stored_at: dat
     }
 
 
-def detection_rows(
-    keyed: Mapping[FrameKey, FrameResult], model_id: int, stamp: Callable[[datetime], Any] | None = None
-) -> Iterator[tuple[Any, ...]]:
-    """The rows of `detections` in the order of its columns; `stamp` makes captured_at what the driver takes.
+def detection_columns(
+    keyed: Mapping[FrameKey, FrameResult], model_id: int, moment: Callable[[datetime], Any]
+) -> dict[str, NDArray[Any]]:
+    """The columns of `detections` in order, each (N,); `moment` makes captured_at what the driver takes.
 
-    All frames go through numpy together: frame by frame that took as long as the database.
+    `track_id` is left out. All frames go through numpy together: one by one took as long as the database.
     """
     found = [result.detections for result in keyed.values()]
-    if not found:
-        return
-    sizes = np.array([result.source_size for result in keyed.values()], np.float64)  # (F, 2)
     counts = [len(one) for one in found]
+    cameras, moments, indices = (np.repeat(np.array(part), counts) for part in _parts(keyed, moment))
+    frame_starts = np.repeat(np.cumsum(counts) - counts, counts)
+    sizes = np.array([result.source_size for result in keyed.values()], np.float64)  # (F, 2)
     boxes = np.concatenate([one.boxes for one in found])
-    columns = box_columns(boxes, np.repeat(sizes, counts, axis=0))
-    scores = np.concatenate([one.scores for one in found]).astype(np.float64).round(SCORE_DECIMALS)
-    labels = np.concatenate([one.labels for one in found])
-    values = zip(labels.tolist(), scores.tolist(), *(column.tolist() for column in columns), strict=True)
-    for (camera_id, captured_at, index), count in zip(keyed, counts, strict=True):
-        moment = captured_at if stamp is None else stamp(captured_at)
-        for ordinal, box in enumerate(islice(values, count)):
-            yield (camera_id, moment, index, model_id, ordinal, *box, None)
+    x, y, width, height, area = box_columns(boxes, np.repeat(sizes, counts, axis=0))
+    scores = np.concatenate([one.scores for one in found]).astype(np.float64)
+    return {
+        "camera_id": cameras,
+        "captured_at": moments,
+        "frame_index": indices,
+        "model_id": np.full(len(boxes), model_id),
+        "ordinal": np.arange(len(boxes)) - frame_starts,
+        "class_id": np.concatenate([one.labels for one in found]),
+        "score": scores.round(SCORE_DECIMALS),
+        "x": x,
+        "y": y,
+        "width": width,
+        "height": height,
+        "area": area,
+    }
+
+
+def _parts(
+    keyed: Mapping[FrameKey, FrameResult], moment: Callable[[datetime], Any]
+) -> tuple[list[int], list[Any], list[int]]:
+    return [key[0] for key in keyed], [moment(key[1]) for key in keyed], [key[2] for key in keyed]
 
 
 def box_columns(boxes: NDArray[np.float32], frame_sizes: ArrayLike) -> tuple[NDArray[np.float64], ...]:

@@ -1,15 +1,16 @@
 """Writes the results of the workers: one transaction per batch, harmless when repeated.
 
-The rows of `frames` decide: their INSERT .. ON CONFLICT DO NOTHING says which frames are new, and only those
-bring their detections. So a redelivered frame never mixes two runs of a detector, and on
-PostgreSQL detections can go straight through a binary COPY: 190 000 rows/s in batches of 80, where INSERT of
-arrays reaches 99 000, COPY through a temporary table 106 000 and executemany 55 000 (2 cores, PostgreSQL 18).
+The rows of `frames` decide which frames are new, and only those bring their detections; so a redelivered
+frame never mixes two runs of a detector. On PostgreSQL a batch is first taken to be all new and goes through
+COPY; the frames' primary key says when it was not. Then, and always on SQLite, INSERT .. ON CONFLICT DO
+NOTHING tells which are new. benchmarks/history.py compares the writer with the bare driver's COPY.
 """
 
 import contextlib
+import itertools
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,12 +22,13 @@ from sqlalchemy.exc import IntegrityError
 
 from core.errors import DatabaseUnavailableError
 from core.types import FrameResult, WeightsInfo
+from storage.binary_copy import copy_column, copy_moment
 from storage.columns import format_stamp
 from storage.database import Database
 from storage.identities import camera_ids, model_id
-from storage.postgres import Partitions, copy_rows, insert_arrays
+from storage.postgres import Partitions, copy_columns, insert_arrays
 from storage.rollup import CountKey, counted, fold_changes, hour_of, note_changes
-from storage.rows import FrameKey, check_results, detection_rows, frame_row
+from storage.rows import FrameKey, check_results, detection_columns, frame_row
 from storage.statements import insert_missing
 from storage.tables import detections, frames
 
@@ -73,10 +75,10 @@ class Writer:
             self._fold_when_due()
             return summary
         except (IntegrityError, psycopg.IntegrityError):
-            # A camera or a partition that we remembered is gone, or somebody deleted frames by hand and left
-            # their detections behind: look again, and let the new frames replace what is left.
+            # Some frames are stored already, a camera or a partition that we remembered is gone, or somebody
+            # deleted frames by hand and left their detections behind: look again, at every frame.
             self._forget()
-            return self._store(batch, weights, replace=True)
+            return self._store(batch, weights, carefully=True)
 
     def _fold_when_due(self) -> None:
         if time.monotonic() < self._fold_at:
@@ -91,21 +93,22 @@ class Writer:
         self._partitions.forget()
 
     def _store(
-        self, batch: Sequence[FrameResult], weights: WeightsInfo, replace: bool = False
+        self, batch: Sequence[FrameResult], weights: WeightsInfo, carefully: bool = False
     ) -> WriteSummary:
+        """On PostgreSQL an IntegrityError says that not all is new, unless it is done `carefully`."""
         cameras, model = self._identities({result.camera for result in batch}, weights)
         self._make_partitions(batch)
         keyed = {(cameras[result.camera], result.captured_at, result.index): result for result in batch}
         with self._database.writing() as connection:
-            new = _insert_frames(connection, keyed, model)
-            if replace and new:
+            new = _insert_frames(connection, keyed, model, hopefully=not carefully)
+            if carefully and new:
                 _delete_detections(connection, new, model)
-            stamp = format_stamp if connection.dialect.name == "sqlite" else None
-            rows = list(detection_rows({key: keyed[key] for key in sorted(new)}, model, stamp))
-            if rows:
-                _insert_detections(connection, rows)
-                note_changes(connection, _added(keyed, new, model))
-        return WriteSummary(len(new), len(rows))
+            added = {key: keyed[key] for key in sorted(new)}
+            boxes = sum(len(result.detections) for result in added.values())
+            if boxes:
+                _insert_detections(connection, added, model)
+                note_changes(connection, _changes(added, model))
+        return WriteSummary(len(new), boxes)
 
     def _identities(self, names: Iterable[str], weights: WeightsInfo) -> tuple[dict[str, int], int]:
         """Ids of the cameras and of the model, from memory or in a short transaction of their own."""
@@ -135,20 +138,25 @@ def _distinct(results: Sequence[FrameResult]) -> list[FrameResult]:
     return [first[key] for key in sorted(first)]
 
 
-def _added(keyed: dict[FrameKey, FrameResult], new: Iterable[FrameKey], model: int) -> Counter[CountKey]:
+def _changes(added: Mapping[FrameKey, FrameResult], model: int) -> Counter[CountKey]:
     """How many detections the new frames bring, by hour, camera and class."""
-    added: Counter[CountKey] = Counter()
-    for key in new:
-        hour = hour_of(key[1])
-        for label in keyed[key].detections.labels.tolist():
-            added[hour, key[0], model, label] += 1
-    return added
+    changes: Counter[CountKey] = Counter()
+    for (camera, captured_at, _), result in added.items():
+        hour = hour_of(captured_at)
+        for label in result.detections.labels.tolist():
+            changes[hour, camera, model, label] += 1
+    return changes
 
 
-def _insert_frames(connection: Connection, keyed: dict[FrameKey, FrameResult], model: int) -> set[FrameKey]:
-    """Inserts the frames that are not there yet and says which."""
+def _insert_frames(
+    connection: Connection, keyed: dict[FrameKey, FrameResult], model: int, hopefully: bool
+) -> set[FrameKey]:
+    """Inserts the frames that are not there yet and says which; `hopefully` all, else COPY fails."""
     stored_at = datetime.now(UTC)
     rows = [frame_row(keyed[key], key[0], model, stored_at) for key in sorted(keyed)]
+    if hopefully and connection.dialect.name == "postgresql":
+        copy_columns(connection, frames, {name: copy_column(row[name] for row in rows) for name in rows[0]})
+        return set(keyed)
     columns = frames.c.camera_id, frames.c.captured_at, frames.c.frame_index
     found: Iterable[Any]
     if connection.dialect.name == "postgresql":
@@ -168,8 +176,10 @@ def _delete_detections(connection: Connection, keys: Iterable[FrameKey], model: 
     note_changes(connection, counted(removed, sign=-1))
 
 
-def _insert_detections(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+def _insert_detections(connection: Connection, added: Mapping[FrameKey, FrameResult], model: int) -> None:
     if connection.dialect.name == "postgresql":
-        copy_rows(connection, detections, rows)
+        copy_columns(connection, detections, detection_columns(added, model, copy_moment))
     else:
-        connection.exec_driver_sql(_INSERT_INTO_SQLITE, rows)
+        columns = detection_columns(added, model, format_stamp).values()
+        rows = zip(*(column.tolist() for column in columns), itertools.repeat(None))  # no track_id
+        connection.exec_driver_sql(_INSERT_INTO_SQLITE, list(rows))

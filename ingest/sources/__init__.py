@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from core.errors import SourceError
-from core.urls import redact_url
+from core.urls import has_sound_address, redact_url
 from ingest.references import resolve_references
 from ingest.sources.files import VideoFile
 from ingest.sources.http import open_http
@@ -40,9 +40,13 @@ class SourceKind:
 
 def _open_path(url: str, options: SourceOptions) -> FrameSource:
     path = Path(unquote(url[len("file://") :]) if url.lower().startswith("file://") else url).expanduser()
+    try:
+        exists = path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise SourceError(f"{options.shown_as}: {error.strerror or error}") from None
     if path.is_dir():
         return PictureFolder(path, options)
-    if not path.exists():
+    if not exists:
         raise SourceError(
             f"{path}: no such file; expected a video, a picture, a folder of pictures, or a URL"
         )
@@ -79,7 +83,7 @@ _KIND_BY_SCHEME = _by_scheme(KINDS)
 def source_kind(url: str) -> SourceKind:
     """The kind that a URL or path belongs to.
 
-    Raises SourceError for an unknown scheme, listing the known ones.
+    Raises SourceError for an unknown scheme, listing the known ones, and for a host or port that cannot be.
     """
     return _find_kind(url, redact_url(url))
 
@@ -114,4 +118,6 @@ def _find_kind(url: str, shown_as: str) -> SourceKind:
     if kind is None:
         known = ", ".join(f"{scheme}://" for scheme in sorted(_KIND_BY_SCHEME))
         raise SourceError(f"expected a file or one of {known}, got {shown_as}")
+    if not kind.recorded and not has_sound_address(url):
+        raise SourceError(f"expected {kind.example}, got {shown_as}")
     return kind

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin
 
 import numpy as np
 
 from core.errors import SourceError, SourceLostError, SourceRefusedError
 from core.types import from_microseconds
+from core.urls import split_url
 from ingest.sources.http_login import Login
 from ingest.sources.images import decode_picture
 from ingest.sources.source import FrameSource, SourceFormat, SourceFrame, SourceOptions
@@ -83,28 +84,35 @@ class MjpegStream(FrameSource):
         self._connected.close()
 
     def _connect(self, url: str) -> _Connection:
-        login, authorization = _login(urlsplit(url)), None
+        parts = self._split(url)
+        login, authorization = _login(parts), None
         for _ in range(_MOST_REQUESTS):
-            connected = self._request(urlsplit(url), authorization)
+            connected = self._request(parts, authorization)
             response = connected.response
             if response.status == http.HTTPStatus.OK:
                 return connected
             connected.close()
             if response.status in _REDIRECTS and response.headers["Location"]:
-                before, url = urlsplit(url), urljoin(url, response.headers["Location"])
-                if urlsplit(url).hostname != before.hostname:
+                url = urljoin(url, response.headers["Location"])
+                before, parts = parts, self._split(url)
+                if parts.hostname != before.hostname:
                     login = None  # the password is for the camera alone
                 authorization = None
                 continue
             challenges = response.headers.get_all("WWW-Authenticate") or []
             if response.status != http.HTTPStatus.UNAUTHORIZED or authorization or login is None:
                 self._give_up(response)
-            path = _path(urlsplit(url))
-            answers = [login.answer(challenge, "GET", path) for challenge in challenges]
+            answers = [login.answer(challenge, "GET", _path(parts)) for challenge in challenges]
             authorization = next((answer for answer in answers if answer), None)
             if authorization is None:
                 self._give_up(response)
         raise SourceLostError(f"{self._name}: the camera redirects without end")
+
+    def _split(self, url: str) -> SplitResult:
+        parts = split_url(url)
+        if parts is None or not parts.hostname:
+            raise SourceError(f"expected http://HOST[:PORT]/PATH, got {self._name}")
+        return parts
 
     def _give_up(self, response: http.client.HTTPResponse) -> NoReturn:
         answer = f"{response.status} {response.reason}"
@@ -115,10 +123,7 @@ class MjpegStream(FrameSource):
     def _request(self, parts: SplitResult, authorization: str | None) -> _Connection:
         limit_s = self._options.open_timeout_s
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        try:
-            connection = kind(parts.hostname or "", parts.port, timeout=limit_s)
-        except (ValueError, http.client.InvalidURL):
-            raise SourceError(f"expected http://HOST[:PORT]/PATH, got {self._name}") from None
+        connection = kind(parts.hostname or "", parts.port, timeout=limit_s)
         try:
             connection.request("GET", _path(parts), headers=_headers(authorization))
             kept = connection.sock  # http.client forgets it when the answer ends the connection

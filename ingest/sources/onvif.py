@@ -7,9 +7,10 @@ import logging
 import math
 from collections.abc import Sequence
 from typing import Any, NoReturn
-from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlunsplit
 
 from core.errors import SourceError, SourceLostError, SourceRefusedError
+from core.urls import split_url
 from ingest.sources.rtsp import open_rtsp
 from ingest.sources.source import SourceOptions
 from ingest.sources.streams import NetworkStream
@@ -30,21 +31,21 @@ def open_onvif(url: str, options: SourceOptions) -> NetworkStream:
 
 def find_stream(url: str, options: SourceOptions) -> str:
     """The RTSP URL of an ONVIF camera, with the login of its own URL. Raises as `open_onvif`."""
-    parts = urlsplit(url)
-    try:
-        host, port = parts.hostname, parts.port or _HTTP_PORT
-    except ValueError:
-        host, port = None, 0
-    if not host:
+    parts = split_url(url)
+    if parts is None or not parts.hostname:
         raise SourceError(
             f"expected onvif://[USER:PASSWORD@]HOST[:PORT][?profile=TOKEN], got {options.shown_as}"
         )
     wanted = parse_qs(parts.query).get("profile", [None])[0]
-    media = _connect(host, port, parts, options)
+    host = parts.hostname
+    media = _connect(host, parts.port or _HTTP_PORT, parts, options)
     profiles = _ask(options, media.GetProfiles)
     token = _choose([str(profile.token) for profile in profiles or ()], wanted, options.shown_as)
     answer = _ask(options, media.GetStreamUri, StreamSetup=_RTSP_OVER_TCP, ProfileToken=token)
-    return _with_login(str(answer.Uri), host, parts)
+    stream = split_url(str(answer.Uri))
+    if stream is None:
+        raise SourceLostError(f"{options.shown_as}: expected the URI of a stream, got none")
+    return _with_login(stream, host, parts)
 
 
 def _connect(host: str, port: int, parts: SplitResult, options: SourceOptions) -> Any:
@@ -96,9 +97,8 @@ def _choose(tokens: Sequence[str], wanted: str | None, name: str) -> str:
     return wanted
 
 
-def _with_login(uri: str, host: str, parts: SplitResult) -> str:
+def _with_login(stream: SplitResult, host: str, parts: SplitResult) -> str:
     """The stream's URI at the host that answered (behind a router, cameras name another), with its login."""
-    stream = urlsplit(uri)
     login = ""
     if parts.username:
         login = quote(unquote(parts.username), safe="")

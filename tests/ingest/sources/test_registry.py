@@ -32,6 +32,19 @@ def test_a_url_tells_whether_it_is_a_recording(url: str, recorded: bool) -> None
     assert is_recorded(url) is recorded
 
 
+@pytest.mark.parametrize("scheme", ["http", "rtsp", "rtmp", "onvif"])
+@pytest.mark.parametrize("host", ["[camera", "camera:eighty", "camera:65536"])
+def test_a_host_or_port_that_cannot_be_is_refused(scheme: str, host: str) -> None:
+    with pytest.raises(SourceError, match=f"expected {scheme}://") as caught:
+        open_source(f"{scheme}://viewer:hush@{host}/stream")
+    assert "hush" not in str(caught.value)
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(SourceError, match="name too long|no such file"):
+        open_source("x" * 5000)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.schemes[0])
 def test_every_kind_has_an_example_of_its_own(kind: SourceKind) -> None:
     assert source_kind(kind.example.split(" ")[0].rstrip(",")) is kind
