@@ -126,8 +126,11 @@ def watching(folder: Path, clip: Path) -> Iterator[None]:
 
 
 def fill(database: Database, pictures: Path) -> None:
-    """`gate`: in each of the last six hours two people and a car; the newest person has a picture."""
-    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    """`gate`: every hour for six hours two people and a car, none within the last hour.
+
+    The newest person has a picture.
+    """
+    newest_at = datetime.now(UTC) - timedelta(minutes=65)
     boxes = [(100, 100, 160, 260), (300, 100, 360, 260), (500, 300, 640, 380)]
     results = [
         make_result(
@@ -136,7 +139,7 @@ def fill(database: Database, pictures: Path) -> None:
             boxes,
             labels=[0, 0, 1],
             scores=[0.9, 0.6, 0.8],
-            captured_at=hour - timedelta(hours=i, minutes=30),
+            captured_at=newest_at - timedelta(hours=i),
         )
         for i in range(6)
     ]

@@ -53,7 +53,9 @@ def test_frozen_and_killed_processes_are_followed_within_seconds_and_no_frame_co
         assert len(frozen) == 3
         first.thaw()
         wait_until(
-            lambda: not frozen & {one.pid for one in first.family()}, 20, "the late camera processes to end"
+            lambda: len(new := {one.pid for one in first.family()}) == 3 and not new & frozen,
+            30,
+            "new camera processes in place of the late ones",
         )
         fleet.wait_for_shares(3, 3)
 
