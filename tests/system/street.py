@@ -1,6 +1,5 @@
 """What the system tests share: commands as processes, and rows read with plain SQL."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -32,13 +31,6 @@ def start_framewatch(environment: Mapping[str, str], folder: Path, *words: str) 
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def ledger_of(status: str, camera: str) -> dict[str, Any]:
-    """One camera's account in the answer of `framewatch status --json`."""
-    accounts = {account["camera"]: account for account in json.loads(status)["ledger"]}
-    found: dict[str, Any] = accounts.get(camera, {"captured": 0, "stored": 0, "in_flight": 0})
-    return found
 
 
 def select(database_url: str, statement: str, **values: object) -> list[tuple[Any, ...]]:

@@ -10,7 +10,7 @@ import pytest
 
 from core.redis_client import make_redis
 from tests.rtsp_server import RtspServer, encode_clip
-from tests.system.street import framewatch, ledger_of, select, start_framewatch
+from tests.system.street import framewatch, select, start_framewatch
 from tests.waiting import wait_until
 from tests.worker_process import WorkerProcess, worker_environment
 from tests.workers.rig import make_queue
@@ -46,12 +46,13 @@ def test_overload_drops_frames_fairly_and_counts_each(
     for name, url in camera_urls.items():
         framewatch(environment, tmp_path, "camera", "add", name, url, "--max-age", str(MAX_AGE_S))
 
+    queue = make_queue(redis_url)
+
     def ledgers() -> dict[str, dict[str, int]]:
-        status = framewatch(environment, tmp_path, "status", "--json")
-        return {name: ledger_of(status, name) for name in CAMERAS}
+        return {name: queue.ledger(name).as_json() for name in CAMERAS}
 
     with make_redis(redis_url) as redis, WorkerProcess(environment, tmp_path / "worker.log") as worker:
-        worker.wait_ready(make_queue(redis_url))
+        worker.wait_ready(queue)
         empty_bytes = int(redis.info("memory")["used_memory"])
         used_bytes = []
 
@@ -60,7 +61,7 @@ def test_overload_drops_frames_fairly_and_counts_each(
             return all(ledger["stored"] >= FRAMES_TO_SEE for ledger in ledgers().values())
 
         with start_framewatch(environment, tmp_path, "ingest") as ingest:
-            wait_until(enough_seen, 120.0, f"{FRAMES_TO_SEE} frames stored of each camera", poll_s=0.5)
+            wait_until(enough_seen, 120.0, f"{FRAMES_TO_SEE} frames stored of each camera", poll_s=0.2)
             ingest.terminate()
             _, log = ingest.communicate(timeout=30)
         assert ingest.returncode == 0, log

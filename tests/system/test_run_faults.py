@@ -8,7 +8,7 @@ import pytest
 
 from core.redis_server import EmbeddedRedis
 from tests.postgres_server import PostgresServer
-from tests.system.street import STREET_FRAMES, framewatch, ledger_of, select, start_framewatch
+from tests.system.street import STREET_FRAMES, framewatch, select, start_framewatch
 from tests.waiting import wait_until
 from tests.worker_process import WorkerProcess, worker_environment
 from tests.workers.rig import make_queue
@@ -35,12 +35,13 @@ class Street:
 
     def wait_stored(self, count: int) -> None:
         """Returns when that many frames are acknowledged."""
-
-        def stored() -> bool:
-            status = framewatch(self.environment, self.folder, "status", "--json")
-            return int(ledger_of(status, "street")["stored"]) >= count
-
-        wait_until(stored, RUN_TIMEOUT_S, f"{count} stored frames", poll_s=0.3)
+        queue = make_queue(self.redis.url)
+        wait_until(
+            lambda: queue.ledger("street").stored >= count,
+            RUN_TIMEOUT_S,
+            f"{count} stored frames",
+            poll_s=0.1,
+        )
 
     def assert_nothing_is_lost_by(self, clip: Path, fault: Callable[[WorkerProcess], None]) -> None:
         """The whole clip through two workers; `fault` happens when a quarter of it is stored."""

@@ -41,7 +41,7 @@ def test_a_host_or_port_that_cannot_be_is_refused(scheme: str, host: str) -> Non
 
 
 def test_a_name_that_no_file_can_have_is_refused() -> None:
-    with pytest.raises(SourceError, match="name too long|no such file"):
+    with pytest.raises(SourceError, match=r"name too long|no such file"):
         open_source("x" * 5000)
 
 
