@@ -26,8 +26,14 @@ install: $(VENV)/.installed ## Install framewatch into VENV
 demo: $(VENV)/.installed ## Two street clips (or SOURCE=camera-or-file) through the whole pipeline into SQL
 	$(BIN)/framewatch demo $(SOURCE)
 
-test: $(VENV)/.installed-dev ## Run all tests; they start their own Redis and PostgreSQL
+test: $(VENV)/.installed-dev ## Run all tests (or PYTEST_ARGS='tests/storage -x'); they start their own servers
+ifeq ($(strip $(PYTEST_ARGS)),)
+	@# Whole systems come last and alone: they are about time and need the machine for themselves.
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/system; parts=$$?; \
+	$(BIN)/python -m pytest tests/system && exit $$parts
+else
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+endif
 
 lint: $(VENV)/.installed-dev ## ruff, format, mypy --strict, import-linter
 	$(BIN)/ruff check .

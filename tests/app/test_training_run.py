@@ -19,7 +19,7 @@ HEAD = "step,share,loss,classification,box,rate,pictures_per_s,ap50\n"
 
 
 @pytest.fixture
-def config(folder: Path, tiny_weights: Path) -> TrainingConfig:
+def config(folder: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingConfig:
     """A run that has ended: 6 pictures, whose squares are cars and whose discs are persons."""
     data = write_shapes(folder / "shapes", 6)
     data.write_text(data.read_text().replace('"square"', '"car"').replace('"disc"', '"person"'))
@@ -35,6 +35,7 @@ def config(folder: Path, tiny_weights: Path) -> TrainingConfig:
         start_from=Path("base.safetensors"),
         steps=40,
     )
+    monkeypatch.setattr("sys.argv", ["/bin/framewatch", "models", "train", "--data", "two words"])
     write_config(config)
     return config
 
@@ -57,7 +58,7 @@ def test_a_finished_run_leaves_its_configuration_curves_pictures_and_card(config
     assert report.pictures == 6
     kept = json.loads((config.work_dir / "config.json").read_text())
     assert (kept["steps"], kept["train_json"]) == (40, str(config.train_json))
-    assert kept["command"].startswith("framewatch ")
+    assert kept["command"] == "framewatch models train --data 'two words'"
     for name in ("training.png", "precision-recall.png", "confusion.png"):
         assert min(cv2.imread(str(config.work_dir / name)).shape[:2]) > 300
     assert len(list((config.work_dir / "examples").glob("*.jpg"))) == 6
