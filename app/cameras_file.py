@@ -1,7 +1,7 @@
 """Cameras in a YAML file, and what it takes to make the database agree with it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,8 @@ def make_camera(values: Mapping[str, Any], folder: Path | None = None) -> Camera
     """
     given = dict(values)
     url = str(given["url"])
-    if not url.startswith("${") and is_recorded(url):  # a reference hides what it is: taken for a live camera
-        if not given.get("loop"):
+    if is_recorded(url):
+        if _waits(given):
             given = {"policy": "wait", "max_age_s": None} | given
         if "://" not in url:  # `ingest` may run elsewhere
             given["url"] = str(((folder or Path()) / Path(url).expanduser()).absolute())
@@ -100,6 +100,23 @@ def make_camera(values: Mapping[str, Any], folder: Path | None = None) -> Camera
         field = ".".join(str(part) for part in first["loc"])
         shown = "" if field == "url" else f", got {first['input']!r}"
         raise SettingsError(f"camera {given.get('name')}: {field}: {first['msg']}{shown}") from error
+
+
+def changed_values(camera: Camera, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The camera's values with `fields` in place of its own, for `make_camera`.
+
+    A recording that becomes a live source, or the reverse, takes the policy of its new kind, unless `fields`
+    has one. Raises SourceError for a kind of URL that nobody knows.
+    """
+    values = asdict(camera) | dict(fields)
+    if _waits(values) != _waits(asdict(camera)):
+        for name in {"policy", "max_age_s"} - set(fields):
+            del values[name]
+    return values
+
+
+def _waits(values: Mapping[str, Any]) -> bool:
+    return is_recorded(str(values["url"])) and not values.get("loop")
 
 
 def plan_changes(stored: Sequence[Camera], wanted: Sequence[Camera], *, prune: bool) -> CameraPlan:

@@ -1,7 +1,7 @@
 """What each camera is doing just now, kept on Redis for `status` and the dashboard."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -57,6 +57,8 @@ class CameraState:
     """How fast the camera's stream time runs against this host's clock; None in its first minute."""
     ingest: str | None = None
     """The ingest process that reads the camera, where several share the cameras."""
+    recorded: bool = False
+    """Whether it is a recording, whose frames keep their own time."""
 
     def is_silent(self, now: datetime) -> bool:
         """Whether its ingest process has stopped reporting."""
@@ -65,7 +67,7 @@ class CameraState:
 
     def frame_age_s(self, now: datetime) -> float | None:
         """Seconds since the last captured frame; None without one, and for recordings' own timelines."""
-        if self.last_frame_at is None or self.last_frame_at < self.since:
+        if self.last_frame_at is None or self.recorded:
             return None
         return (now - self.last_frame_at).total_seconds()
 
@@ -101,6 +103,14 @@ class CameraStates:
         with redis_errors():
             found = self._client.hgetall(self._key)
         return sorted((_from_json(text) for text in found.values()), key=lambda state: state.camera)
+
+    def keep_only(self, cameras: Collection[str]) -> None:
+        """Drops all others: cameras removed while nobody read them. Raises QueueUnavailableError."""
+        with redis_errors():
+            known: list[bytes] = self._client.hkeys(self._key)  # type: ignore[assignment]
+            gone = [name for name in known if name.decode() not in cameras]
+            if gone:
+                self._client.hdel(self._key, *gone)
 
     def forget(self, camera: str) -> None:
         """Drops a removed camera. Raises QueueUnavailableError."""

@@ -28,7 +28,7 @@ class ActivityReporter:
         self._live_at = self._reported_at
         self._captured = 0
         self._last_frame_at: datetime | None = None
-        self._published_before = 0
+        self._published = self._published_before = 0
         self._lock = threading.RLock()
 
     @property
@@ -40,6 +40,11 @@ class ActivityReporter:
         """How long the camera has been connected, silence included; 0 for one that is not."""
         connected = self._state.activity in (CameraActivity.LIVE, CameraActivity.STALLED)
         return time.monotonic() - self._live_at if connected else 0.0
+
+    def opened(self, *, recorded: bool) -> None:
+        """Notes what kind of source answered; told with the next report."""
+        with self._lock:
+            self._state = replace(self._state, recorded=recorded)
 
     def change(self, activity: CameraActivity, event: str, error: str | None = None) -> None:
         """Logs the event and reports the new activity; `error` says why, for those who ask later."""
@@ -66,7 +71,7 @@ class ActivityReporter:
             reconnects=reconnects,
             last_frame_at=self._last_frame_at,
         )
-        self._counted_from, self._captured = time.monotonic(), 0
+        self._counted_from, self._captured, self._published_before = time.monotonic(), 0, self._published
         self._report(self._state)
 
     def frame_captured(self, captured_at: datetime, published: int, clock: ClockReport) -> None:
@@ -75,9 +80,8 @@ class ActivityReporter:
             # Not by its first frame: when a wait times out, FFmpeg hands out one that it had kept back.
             if self._state.activity is CameraActivity.STALLED and self._captured:
                 self._change(CameraActivity.LIVE, "live again", None)
-            if self._captured == 0:
-                self._published_before = published
             self._captured += 1
+            self._published = published
             self._last_frame_at = (
                 captured_at  # into the state once a second: its copy costs more than all else
             )
@@ -102,7 +106,7 @@ class ActivityReporter:
             drift_ppm=clock.drift_ppm,
         )
         self._reported_at = self._counted_from = now
-        self._captured = 0
+        self._captured, self._published_before = 0, published
         self._report(self._state)
 
 

@@ -79,7 +79,7 @@ class _LogToSupervisor(logging.Handler):
         self._line = line
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._line.send(LogLine(record.levelno, record.getMessage()))
+        self._line.send(LogLine(record.levelno, self.format(record)))
 
 
 class Watchdog(threading.Thread):
@@ -153,13 +153,14 @@ def main() -> int:
         return 0
     job = read_job(first)
     line = Line(output, partial(hide_secrets, url=job.camera.url))
-    logging.basicConfig(level=job.options.log_level, handlers=[_LogToSupervisor(line)])
+    handlers = [_LogToSupervisor(line)]
+    logging.basicConfig(level=job.options.log_level, format="%(message)s", handlers=handlers)
     cv2.setNumThreads(1)
     try:
         run_job(job, control, line)
     except Exception as error:
         LOG.error("camera %s: unexpected %s: %s", job.camera.name, type(error).__name__, error)
-        LOG.debug("", exc_info=True)
+        LOG.debug("it came from here:", exc_info=True)
         return 1
     return 0
 

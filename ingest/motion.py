@@ -37,8 +37,10 @@ class MotionGate:
         return moved or due
 
     def _moved(self, image: NDArray[np.uint8]) -> bool:
-        scale = _SIDE_PX / max(image.shape[:2])
-        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        height, width = image.shape[:2]
+        scale = _SIDE_PX / max(height, width)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         grey = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), (3, 3), 0).astype(np.float32)
         if self._background is None or self._background.shape != grey.shape:
             self._background = grey
@@ -46,6 +48,6 @@ class MotionGate:
         difference = grey - self._background  # (h, w), at most 160x160
         difference -= np.median(difference)
         cv2.accumulateWeighted(grey, self._background, _FOLLOW)
-        size = np.abs(difference)
-        levels = min(max(_NOISE * float(np.median(size)), _LEAST_LEVELS), _MOST_LEVELS)
-        return int(np.count_nonzero(size > levels)) >= _LEAST_SHARE * grey.size
+        change = np.abs(difference)
+        levels = min(max(_NOISE * float(np.median(change)), _LEAST_LEVELS), _MOST_LEVELS)
+        return int(np.count_nonzero(change > levels)) >= _LEAST_SHARE * grey.size

@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from datetime import UTC, datetime, timedelta
 
-from core.errors import LeaseLostError, QueueUnavailableError
+from core.errors import LeaseLostError, QueueUnavailableError, UsageError
 from core.frame_queue import CameraQueue, FrameQueue
 from core.types import DropReason, Policy, QueuedFrame
 from ingest.backoff import Backoff
@@ -111,6 +111,9 @@ class Outbox:
             except LeaseLostError as error:
                 self._note_loss(error)
                 return True
+            except UsageError:  # it can never be queued
+                self._kept.popleft()
+                raise
             self._kept.popleft()
             self.published += 1
             self._note_recovery()

@@ -61,10 +61,8 @@ class Mask:
         size = np.array((width, height))
         hidden = np.full((height, width), 255 if self._areas else 0, np.uint8)
         for polygons, value in ((self._areas, 0), (self._left_out, 255)):
-            if polygons:
-                cv2.fillPoly(
-                    hidden, [np.rint(polygon * size).astype(np.int32) for polygon in polygons], value
-                )
+            for polygon in polygons:  # one at a time: together, what lies in two of them would lie outside
+                cv2.fillPoly(hidden, [np.rint(polygon * size).astype(np.int32)], value)
         return hidden
 
 

@@ -191,6 +191,7 @@ class CameraReader:
         self._stop.wait(wait_s)
 
     def _read(self, source: FrameSource) -> None:
+        self._activity.opened(recorded=source.recorded)
         self._stall_timeout_s = source.stall_timeout_s or self._options.stall_timeout_s
         silence_s = None if source.recorded else 2 * self._stall_timeout_s + 10
         self._heart.beat(silence_s)
@@ -215,14 +216,16 @@ class CameraReader:
             self.outbox.count(DropReason.SAMPLED_OUT)
             return
         index, captured_at = self._next_identity(source_frame.captured_at)
+        if source_frame.is_damaged:
+            self._note_corrupt()
+            return
         if not self._sampler.takes(captured_at):
             self.outbox.count(DropReason.SAMPLED_OUT)
             return
         try:
             image, source_size = source_frame.image, source_frame.source_size
         except CorruptFrameError:
-            self._activity.frame_corrupt()
-            self.outbox.count(DropReason.CORRUPT)
+            self._note_corrupt()
             return
         self._mask.paint(image)
         if self._gate is not None and not self._gate.passes(image, captured_at):
@@ -239,6 +242,10 @@ class CameraReader:
                 evidence=self._camera.evidence,
             )
         )
+
+    def _note_corrupt(self) -> None:
+        self._activity.frame_corrupt()
+        self.outbox.count(DropReason.CORRUPT)
 
     def _next_identity(self, captured_at: datetime) -> tuple[int, datetime]:
         """The frame's index and a time later than the last one's, over all connections."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from core.camera_state import CameraActivity, CameraEvent, CameraState, CameraStates, with_activity
-from core.errors import DatabaseUnavailableError, QueueUnavailableError
+from core.errors import DatabaseUnavailableError, QueueUnavailableError, SettingsError
 from core.frame_queue import FrameQueue
 from core.redis_client import make_redis
 from core.types import Camera, Policy
@@ -126,6 +126,7 @@ class Supervisor:
                 cameras = followed.newest()
                 if cameras is not None and cameras != known:
                     self.set_cameras(cameras)
+                    self._try(partial(self._states.keep_only, list(self._wanted)))
                     known = cameras
                 self.look()
                 stop.wait(LOOK_EVERY_S)
@@ -228,6 +229,7 @@ class Supervisor:
             return
         if time.monotonic() - handle.started_at > HEALTHY_AFTER_S:
             slot.backoff.reset()
+            slot.deaths = 0
         slot.deaths += 1
         if slot.camera.policy is Policy.WAIT and slot.deaths > MOST_RESTARTS_OF_A_RECORDING:
             error = f"camera {slot.camera.name}: its process died {slot.deaths} times"
@@ -270,10 +272,10 @@ class Supervisor:
             self._every_second()
 
     def _try(self, step: Callable[[], None]) -> None:
-        """Redis or SQL may be away for a while: said once, and the cameras go on."""
+        """Redis or SQL may be away for a while, or refuse the login: said once, and the cameras go on."""
         try:
             step()
-        except (QueueUnavailableError, DatabaseUnavailableError) as error:
+        except (QueueUnavailableError, DatabaseUnavailableError, SettingsError) as error:
             if self._complained != type(error).__name__:
                 LOG.warning("%s; the cameras go on", error)
             self._complained = type(error).__name__

@@ -4,12 +4,12 @@ A row of `cameras` without url belongs to no configured camera: it gives a name 
 removed, or that only a worker ever mentioned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Select, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.errors import CameraNotFoundError, SettingsError
@@ -36,12 +36,15 @@ def list_cameras(database: Database, enabled_only: bool = False) -> list[Camera]
 
 def get_camera(database: Database, name: str) -> Camera:
     """One camera. Raises CameraNotFoundError, which lists the known ones."""
-    query = select(cameras).where(cameras.c.name == name, cameras.c.url.is_not(None))
     with database.reading() as connection:
-        row = connection.execute(query).mappings().one_or_none()
+        row = connection.execute(_configured(name)).mappings().one_or_none()
     if row is None:
         raise _unknown(database, name)
     return _camera(dict(row))
+
+
+def _configured(name: str) -> Select[Any]:
+    return select(cameras).where(cameras.c.name == name, cameras.c.url.is_not(None))
 
 
 def require_no_password(camera: Camera) -> None:
@@ -79,16 +82,19 @@ def ensure_camera(database: Database, camera: Camera) -> int:
         return _add_unless_configured(connection, camera)[0]
 
 
-def update_camera(database: Database, camera: Camera) -> None:
-    """Replaces the stored camera of that name (use dataclasses.replace on `get_camera`'s answer).
+def change_camera(database: Database, name: str, change: Callable[[Camera], Camera]) -> Camera:
+    """Replaces a stored camera by what `change` makes of it, and returns that; of two at once none is lost.
 
-    Raises CameraNotFoundError, and SettingsError for a literal password in the url.
+    Raises CameraNotFoundError, SettingsError for a literal password in the url, and what `change` raises.
     """
-    require_no_password(camera)
     with database.writing() as connection:
-        changed = _update(connection, camera)
-    if not changed:
-        raise _unknown(database, camera.name)
+        row = connection.execute(_configured(name).with_for_update()).mappings().one_or_none()
+        if row is not None:
+            camera = change(_camera(dict(row)))
+            require_no_password(camera)
+            _update(connection, camera)
+            return camera
+    raise _unknown(database, name)
 
 
 def remove_camera(database: Database, name: str) -> None:

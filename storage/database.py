@@ -1,7 +1,7 @@
 """Opens the history database: SQLite or PostgreSQL behind one object."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, make_url
@@ -15,6 +15,7 @@ from storage.inspection import DatabaseInfo, inspect_history
 from storage.postgres import lock_schema, postgres_engine
 from storage.readers import Reader, ensure_readers, open_reader
 from storage.sqlite import WRITING, checked_file, sqlite_engine, turn_on_wal
+from storage.time_limits import limited
 
 _EXPECTED = "sqlite:///FILE or postgresql://USER@HOST/NAME"
 
@@ -31,13 +32,18 @@ class Database:
         """The URL without its password: how messages name the database."""
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self, limit_s: float | None = None) -> Iterator[Connection]:
         """A connection for queries; nothing of its transaction is kept.
 
-        Raises DatabaseUnavailableError when the server is lost, UsageError when tables are missing.
+        Raises DatabaseUnavailableError when the server is lost, UsageError when tables are missing, and
+        QueryError for a question that takes longer than `limit_s`.
         """
         self._require_file()
-        with clear_faults(self.label), self.engine.connect() as connection:
+        with (
+            clear_faults(self.label),
+            self.engine.connect() as connection,
+            limited(connection, limit_s) if limit_s is not None else nullcontext(),
+        ):
             yield connection
 
     @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, func, select
+from sqlalchemy import Column, Connection, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from core.types import DropReason, LedgerMinute
@@ -38,15 +38,30 @@ def write_ledger_minutes(database: Database, minutes: Sequence[LedgerMinute]) ->
         )
 
 
-def list_ledger_minutes(database: Database, since: datetime) -> list[LedgerMinute]:
-    """The minutes of all cameras from a time on, oldest first. Raises DatabaseUnavailableError."""
+def list_ledger_minutes(
+    database: Database,
+    since: datetime,
+    until: datetime | None = None,
+    limit: int | None = None,
+    after: tuple[datetime, str] | None = None,
+) -> list[LedgerMinute]:
+    """The minutes of all cameras from a time on, oldest first, then by camera; `until` is exclusive.
+
+    `after` is the minute and camera behind which they begin. Raises DatabaseUnavailableError.
+    """
+    minute = frame_ledger.c.minute
     counts = [frame_ledger.c[reason.value] for reason in DropReason]
     query = (
         select(cameras.c.name, frame_ledger.c.minute, frame_ledger.c.captured, frame_ledger.c.stored, *counts)
         .join(cameras, cameras.c.id == frame_ledger.c.camera_id)
-        .where(frame_ledger.c.minute >= since)
-        .order_by(frame_ledger.c.minute, cameras.c.name)
+        .where(minute >= since)
+        .order_by(minute, cameras.c.name)
+        .limit(limit)
     )
+    if until is not None:
+        query = query.where(minute < until)
+    if after is not None:
+        query = query.where(minute >= after[0], or_(minute > after[0], cameras.c.name > after[1]))
     with database.reading() as connection:
         rows = connection.execute(query).all()
     return [

@@ -67,11 +67,16 @@ class FramePage:
 
 
 def find_detection_page(
-    database: Database, wanted: DetectionFilter, size: int, after: Position | None = None
+    database: Database,
+    wanted: DetectionFilter,
+    size: int,
+    after: Position | None = None,
+    limit_s: float | None = None,
 ) -> DetectionPage:
     """The first `size` detections that pass the filter, or those after a position, whatever its limit.
 
-    Raises CameraNotFoundError and QueryError for unknown names, and DatabaseUnavailableError.
+    Raises CameraNotFoundError and QueryError for unknown names, QueryError when it takes longer than
+    `limit_s`, and DatabaseUnavailableError.
     """
     box = detections.c
     statement = history_statement(wanted).add_columns(box.camera_id, box.model_id, box.ordinal)
@@ -80,7 +85,7 @@ def find_detection_page(
     if after is not None:
         place = (after.camera_id, after.frame_index, after.model_id, after.ordinal)
         statement = statement.where(behind(wanted, box.captured_at, key, after.captured_at, place))
-    with database.reading() as connection:
+    with database.reading(limit_s) as connection:
         statement = statement.where(*conditions(connection, wanted, columns)).limit(size + 1)
         found = connection.execute(statement).all()
         pictures = _find_pictures(connection, found[:size])
@@ -106,7 +111,11 @@ def _find_pictures(connection: Connection, rows: Sequence[Any]) -> tuple[str | N
 
 
 def find_frame_page(
-    database: Database, wanted: DetectionFilter, size: int, after: Position | None = None
+    database: Database,
+    wanted: DetectionFilter,
+    size: int,
+    after: Position | None = None,
+    limit_s: float | None = None,
 ) -> FramePage:
     """The same for frames, of which a filter knows cameras and times; its other fields play no part."""
     frame = frames.c
@@ -117,7 +126,7 @@ def find_frame_page(
         statement = statement.where(behind(wanted, frame.captured_at, key, after.captured_at, place))
     of_frames = DetectionFilter(cameras=wanted.cameras, since=wanted.since, until=wanted.until)
     columns = CountedColumns(frame.camera_id, frame.model_id, frame.model_id, frame.captured_at)
-    with database.reading() as connection:
+    with database.reading(limit_s) as connection:
         statement = statement.where(*conditions(connection, of_frames, columns)).limit(size + 1)
         found = connection.execute(statement).all()
     rows = tuple(_stored_frame(row) for row in found[:size])

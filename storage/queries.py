@@ -173,6 +173,7 @@ def count_detections(
     by: Sequence[str] = ("class",),
     bucket: timedelta | None = None,
     wanted: DetectionFilter | None = None,
+    limit_s: float | None = None,
 ) -> list[CountRow]:
     """Counts split by any of "class", "camera" and "model", and by time buckets; sorted.
 
@@ -180,7 +181,8 @@ def count_detections(
     do (weeks on a Thursday). A group without detections has no row; a limit in the filter plays no part.
     Whole hours come from the table of hourly counts, unless the filter looks at single boxes.
 
-    Raises QueryError and CameraNotFoundError as `find_detections` does, and for an unknown group.
+    Raises QueryError and CameraNotFoundError as `find_detections` does, for an unknown group, and when it
+    takes longer than `limit_s`.
     """
     unknown = [name for name in by if name not in GROUPS]
     if unknown:
@@ -188,9 +190,9 @@ def count_detections(
     if bucket is not None and (bucket < _SECOND or bucket % _SECOND):
         raise QueryError(f"bucket: expected whole seconds, 1 or more, got {bucket.total_seconds():g} s")
     wanted = wanted or DetectionFilter()
-    counts: Counter[tuple[Any, ...]] = Counter()
-    with database.reading() as connection:
-        names = _names(connection)
+    found: Counter[tuple[Any, ...]] = Counter()
+    keys: dict[str, ColumnElement[Any]] = {}
+    with database.reading(limit_s) as connection:
         for sources, span in _parts(wanted, bucket):
             statements = []
             for source in sources:
@@ -199,8 +201,11 @@ def count_detections(
                 statement = select(source.total, *keys.values()).select_from(source.table).where(*where)
                 statements.append(statement.group_by(*keys.values()))
             for count, *values in connection.execute(union_all(*statements)):
-                group = dict(zip(keys, values, strict=True))
-                counts[_name_group(group, by, bucket, names)] += count or 0
+                found[tuple(values)] += count or 0
+        names = _names(connection)  # last, for others may add some meanwhile
+    counts: Counter[tuple[Any, ...]] = Counter()
+    for group, count in found.items():
+        counts[_name_group(dict(zip(keys, group, strict=True)), by, bucket, names)] += count
     rows = [CountRow(*[*group, count]) for group, count in counts.items() if count or not (by or bucket)]
     return sorted(rows, key=_order)
 

@@ -31,6 +31,8 @@ END $$
 _READER_SETTINGS = {
     "default_transaction_read_only": "on",
     "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "5min",  # a forgotten transaction would hold up retention
+    "timezone": "UTC",
     "enable_partitionwise_join": "on",
 }
 _LOGIN_NAME = "SELECT 'framewatch_sql_' || oid FROM pg_database WHERE datname = current_database()"

@@ -172,6 +172,7 @@ class LedgerRow(Row):
     """What happened to one camera's frames in one minute; a column per drop reason."""
 
     __tablename__ = "frame_ledger"
+    __table_args__ = (Index(None, "minute"),)
 
     camera_id: Mapped[int] = mapped_column(ForeignKey("cameras.id"), primary_key=True)
     minute: Mapped[datetime] = mapped_column(primary_key=True)

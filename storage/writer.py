@@ -34,6 +34,8 @@ from storage.tables import detections, frames
 
 FOLD_EVERY_S = 60.0
 """How long the changes of hourly counts gather before a writer folds them."""
+CAREFUL_BATCHES = 10
+"""After a frame that was stored already more of them will follow: a redelivered queue, a file read again."""
 _INSERT_INTO_SQLITE = str(detections.insert().compile(dialect=sqlite.dialect()))
 
 
@@ -56,6 +58,7 @@ class Writer:
         self._camera_ids: dict[str, int] = {}
         self._model_ids: dict[WeightsInfo, int] = {}
         self._fold_at = time.monotonic() + FOLD_EVERY_S
+        self._careful_batches = 0
 
     def write(self, results: Sequence[FrameResult], weights: WeightsInfo) -> WriteSummary:
         """Commits all frames and detections of a batch, or nothing.
@@ -70,15 +73,17 @@ class Writer:
         if not batch:
             return WriteSummary(0, 0)
         check_results(batch, len(weights.categories))
+        carefully, self._careful_batches = self._careful_batches > 0, max(0, self._careful_batches - 1)
         try:
-            summary = self._store(batch, weights)
+            summary = self._store(batch, weights, carefully)
             self._fold_when_due()
             return summary
+        except psycopg.errors.UniqueViolation:
+            # Some frames are stored already, or somebody deleted frames by hand and left their detections.
+            self._careful_batches = CAREFUL_BATCHES
         except (IntegrityError, psycopg.IntegrityError):
-            # Some frames are stored already, a camera or a partition that we remembered is gone, or somebody
-            # deleted frames by hand and left their detections behind: look again, at every frame.
-            self._forget()
-            return self._store(batch, weights, carefully=True)
+            self._forget()  # a camera or a partition that we remembered is gone
+        return self._store(batch, weights, carefully=True)
 
     def _fold_when_due(self) -> None:
         if time.monotonic() < self._fold_at:
@@ -92,9 +97,7 @@ class Writer:
         self._model_ids.clear()
         self._partitions.forget()
 
-    def _store(
-        self, batch: Sequence[FrameResult], weights: WeightsInfo, carefully: bool = False
-    ) -> WriteSummary:
+    def _store(self, batch: Sequence[FrameResult], weights: WeightsInfo, carefully: bool) -> WriteSummary:
         """On PostgreSQL an IntegrityError says that not all is new, unless it is done `carefully`."""
         cameras, model = self._identities({result.camera for result in batch}, weights)
         self._make_partitions(batch)
@@ -170,7 +173,10 @@ def _insert_frames(
 def _delete_detections(connection: Connection, keys: Iterable[FrameKey], model: int) -> None:
     box = detections.c
     of_frame = tuple_(box.camera_id, box.captured_at, box.frame_index)
-    gone = delete(detections).where(of_frame.in_(list(keys)), box.model_id == model)
+    keys = list(keys)
+    times = [captured_at for _, captured_at, _ in keys]
+    near = box.captured_at.between(min(times), max(times))  # SQLite uses no index for the keys themselves
+    gone = delete(detections).where(near, of_frame.in_(keys), box.model_id == model)
     found = connection.execute(gone.returning(box.captured_at, box.camera_id, box.class_id))
     removed = ((hour_of(captured_at), camera, model, label) for captured_at, camera, label in found)
     note_changes(connection, counted(removed, sign=-1))

@@ -2,7 +2,7 @@
 
 import base64
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path as File
 from typing import Annotated, Any
 
@@ -12,12 +12,12 @@ from app.api.camera_fields import CHECKED_FOR_S, NAME_PATTERN, CameraChanges, Ne
 from app.api.problems import ProblemError, describe_problems
 from app.api.services import services_of
 from app.camera_check import check_source
-from app.cameras_file import make_camera
+from app.cameras_file import changed_values, make_camera
 from core.errors import CameraNotFoundError, SettingsError, SourceLostError, UsageError
 from core.settings import Settings
 from core.types import Camera, Size
 from core.urls import HIDDEN, redact_url
-from storage.cameras import add_camera, get_camera, list_cameras, remove_camera, update_camera
+from storage.cameras import add_camera, change_camera, get_camera, list_cameras, remove_camera
 from storage.names import known_names
 
 router = APIRouter(tags=["cameras"])
@@ -85,12 +85,10 @@ def get_one(request: Request, name: CameraPath) -> Camera:
 
 @router.patch("/cameras/{name}", responses=describe_problems(404, 422))
 def update(request: Request, name: CameraPath, changes: CameraChanges) -> Camera:
-    """Changes the fields that are given and keeps the rest; null takes a field back to its default."""
+    """Changes the fields that are given and keeps the rest; null means what the field's description says."""
+    given = _given(changes)
     database = services_of(request).database
-    stored = asdict(get_camera(database, name))
-    camera = make_camera(stored | _given(changes))
-    update_camera(database, camera)
-    return _shown(camera)
+    return _shown(change_camera(database, name, lambda camera: make_camera(changed_values(camera, given))))
 
 
 @router.delete("/cameras/{name}", status_code=204, responses=describe_problems(404, 422))

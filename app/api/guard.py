@@ -57,14 +57,13 @@ class Guard:
         method, path = connection.scope["method"], connection.scope["path"]
         refuse_other_sites(connection, method)
         address = connection.client.host if connection.client else "unknown"
-        if not await self._limiter.test(self._tries, "tries", address):
-            raise await self._too_many(self._tries, "tries", address)
         if path == "/login" and method == "POST":  # it looks at the token itself, and fails with 401
             await self._count_try(address)
             return
         try:
             access = await self._doorkeeper.admit(connection)
         except ProblemError as problem:
+            # Who has a right token is let in however many wrong ones come from his address.
             if problem.status == 401 and "authorization" in connection.headers:
                 await self._count_try(address)
             raise
@@ -73,7 +72,8 @@ class Guard:
         connection.state.access = access
 
     async def _count_try(self, address: str) -> None:
-        await self._limiter.hit(self._tries, "tries", address)
+        if not await self._limiter.hit(self._tries, "tries", address):
+            raise await self._too_many(self._tries, "tries", address)
 
     async def _count_request(self, access: Access, address: str) -> None:
         if not await self._limiter.hit(self._rate, access.name, address):

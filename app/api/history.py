@@ -1,19 +1,23 @@
 """What was seen: detections, counts, frames, models, and what became of every frame."""
 
+import contextlib
+import re
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from app.api.camera_fields import NAME_PATTERN
 from app.api.evidence import picture_url
 from app.api.paging import answer_json, answer_page, resume
 from app.api.problems import ProblemError, describe_problems
 from app.api.questions import (
     MOST_PAGE_ROWS,
     PAGE_ROWS,
+    QUESTION_LIMIT_S,
     CameraQuery,
     CursorQuery,
     FilterQuery,
@@ -126,7 +130,7 @@ def detections(
         return _export(request, replace(wanted, limit=limit), format)
     size = _page_size(limit)
     wanted, after = resume(wanted, cursor)
-    page = find_detection_page(services_of(request).database, wanted, size, after)
+    page = find_detection_page(services_of(request).database, wanted, size, after, QUESTION_LIMIT_S)
     rows = [
         {**asdict(row), "picture": picture_url(path)}
         for row, path in zip(page.rows, page.pictures, strict=True)
@@ -136,11 +140,12 @@ def detections(
 
 def _export(request: Request, wanted: DetectionFilter, format: ExportFormat) -> Response:
     Span(wanted.since, wanted.until).require_bounded()
-    rows = find_detections(services_of(request).database, wanted)
-    pieces = make_file(Format(format.value), HISTORY_COLUMNS, (row.values() for row in rows))
     slots: ExportSlots = request.app.state.export_slots
     headers = {"Content-Disposition": f'attachment; filename="detections.{format.value}"'}
-    return slots.respond(pieces, _MEDIA_TYPES[format], headers)
+    with slots.take() as slot:
+        rows = find_detections(services_of(request).database, wanted)
+        pieces = make_file(Format(format.value), HISTORY_COLUMNS, (row.values() for row in rows))
+        return slot.respond(pieces, _MEDIA_TYPES[format], headers)
 
 
 @router.get(
@@ -161,7 +166,7 @@ def frames(
         split_names(camera), since=span.since, until=span.until, newest_first=order is Order.NEWEST
     )
     wanted, after = resume(wanted, cursor)
-    page = find_frame_page(services_of(request).database, wanted, limit, after)
+    page = find_frame_page(services_of(request).database, wanted, limit, after, QUESTION_LIMIT_S)
     return answer_page({"frames": [asdict(row) for row in page.rows]}, wanted, page.last)
 
 
@@ -196,7 +201,7 @@ def counts(
     if width is not None:
         _require_few_buckets(span, width)
     groups = split_names(by) if by is not None else ("class",)
-    rows = count_detections(services_of(request).database, groups, width, wanted)
+    rows = count_detections(services_of(request).database, groups, width, wanted, QUESTION_LIMIT_S)
     return answer_json({"counts": [asdict(row) for row in rows]})
 
 
@@ -233,13 +238,32 @@ def models(request: Request) -> list[StoredModel]:
     response_class=Response,
     responses={200: {"description": "Minutes, oldest first.", "content": {"application/json": {}}}},
 )
-def ledger_minutes(request: Request, since: SinceQuery = "1h") -> Response:
-    """What became of every captured frame, per camera and minute."""
-    span = read_span(since, None)
+def ledger_minutes(
+    request: Request,
+    since: SinceQuery = "1h",
+    until: UntilQuery = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_PAGE_ROWS)] = PAGE_ROWS,
+    cursor: CursorQuery = None,
+) -> Response:
+    """What became of every captured frame, per camera and minute; in pages as `/api/detections`."""
+    span = read_span(since, until)
     span.require_bounded()
     assert span.since is not None
-    found = list_ledger_minutes(services_of(request).database, span.since)
-    return answer_json({"minutes": [_flat(asdict(minute)) for minute in found]})
+    after = None if cursor is None else _read_place(cursor)
+    found = list_ledger_minutes(services_of(request).database, span.since, span.until, limit + 1, after)
+    page, last = found[:limit], found[limit - 1] if len(found) > limit else None
+    following = None if last is None else f"{last.minute.isoformat()},{last.camera}"
+    return answer_json({"minutes": [_flat(asdict(minute)) for minute in page], "next": following})
+
+
+def _read_place(cursor: str) -> tuple[datetime, str]:
+    """Minute and camera, behind which a page of the ledger begins."""
+    minute, _, camera = cursor.partition(",")
+    with contextlib.suppress(ValueError, OverflowError):
+        place = datetime.fromisoformat(minute)
+        if place.tzinfo is not None and re.fullmatch(NAME_PATTERN, camera):
+            return place.astimezone(UTC), camera
+    raise ProblemError(400, "cursor: expected the `next` of an earlier page, got something else")
 
 
 def _flat(minute: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from storage.filters import DetectionFilter
 MOST_DAYS = 366
 """Longest time that one count or export looks at."""
 PAGE_ROWS, MOST_PAGE_ROWS = 100, 1000
+QUESTION_LIMIT_S = 30.0
+"""What a page or a count may take; then the database gives it up."""
 
 _TIME = "A time: 2h or 7d back from now, today, or ISO 8601 (UTC without a zone)."
 CameraQuery = Annotated[

@@ -73,9 +73,9 @@ def update(
     framewatch camera update gate --disabled
     framewatch camera update gate --unset fps
     """
-    from app.cameras_file import make_camera
+    from app.cameras_file import changed_values, make_camera
     from app.database_access import opened_database
-    from storage.cameras import get_camera, update_camera
+    from storage.cameras import change_camera
 
     fields = options.fields()
     if url is not None:
@@ -87,9 +87,7 @@ def update(
             f"camera update {name}: expected something to change, such as --fps 5 or --disabled; got nothing"
         )
     with opened_database(settings) as database:
-        stored = asdict(get_camera(database, name))
-        camera = make_camera(stored | fields)
-        update_camera(database, camera)
+        change_camera(database, name, lambda camera: make_camera(changed_values(camera, fields)))
     print_hint(f"updated {name}")
 
 

@@ -12,6 +12,7 @@ from app.evidence_rules import parse_rule
 from app.filters import split_names
 from core.errors import SettingsError
 from core.types import Camera, Policy, Transport
+from core.urls import HIDDEN, redact_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ def form_values(camera: Camera | None) -> dict[str, str]:
         name: str(value if value is not None else "") for name in _NAMES for value in [getattr(camera, name)]
     }
     values |= {name: f"{value:g}" for name in _NUMBERS if (value := getattr(camera, name)) is not None}
+    values["url"] = redact_url(camera.url)
     values["max_age_s"] = NEVER if camera.max_age_s is None else values["max_age_s"]
     values["keyframes_only"] = {True: "keyframes", False: "all", None: ""}[camera.keyframes_only]
     values["classes"] = ", ".join(camera.classes)
@@ -87,6 +89,10 @@ def read_camera(form: FormData, stored: Camera | None = None) -> Camera:
     if not sent["url"]:
         raise SettingsError("Address: expected a url, got none")
     values: dict[str, Any] = {} if stored is None else asdict(stored)
+    if stored is not None and sent["url"] == redact_url(stored.url):
+        sent["url"] = stored.url
+    elif HIDDEN in sent["url"]:
+        raise SettingsError(f"Address: expected the password by reference, ${{NAME}}, got {HIDDEN}")
     values |= {"name": sent["name"] if stored is None else stored.name, "url": sent["url"]}
     for field in (*BASIC, *MORE):
         values.pop(field.name, None)

@@ -26,7 +26,7 @@ from core.errors import (
 from core.types import Camera
 from core.urls import redact_url
 from storage.camera_events import list_camera_events
-from storage.cameras import add_camera, get_camera, remove_camera, update_camera
+from storage.cameras import add_camera, change_camera, get_camera, remove_camera
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -157,7 +157,7 @@ def _change(
     database = services_of(request).database
     stored = get_camera(database, name)
     try:
-        update_camera(database, change(stored))
+        change_camera(database, name, change)
     except CameraNotFoundError:
         raise
     except UsageError as error:

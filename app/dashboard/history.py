@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from app.api.cursors import read_cursor, write_cursor
 from app.api.evidence import picture_url
 from app.api.problems import ProblemError
+from app.api.questions import QUESTION_LIMIT_S
 from app.api.services import services_of
 from app.dashboard.charts import Chart, choose_width, make_chart
 from app.dashboard.filter_address import SPANS, Filters, given_filters
@@ -90,13 +91,13 @@ def look_up(database: Database, wanted: DetectionFilter, cursor: str = "") -> Fi
     if cursor:
         found = read_cursor(cursor)
         wanted, after = found.apply(wanted), found.after
-    page = find_detection_page(database, wanted, ROWS_PER_PAGE, after)
+    page = find_detection_page(database, wanted, ROWS_PER_PAGE, after, QUESTION_LIMIT_S)
     if not page.rows:
         return Findings(newest=next(find_detections(database, DetectionFilter(limit=1)), None))
     since, until = _span(database, wanted, page.rows[0])
     width = choose_width(since, until)
     shows_pictures = after is None and wanted.region is None and wanted.min_area is None
-    counts = count_detections(database, ("class", "camera"), width, wanted)
+    counts = count_detections(database, ("class", "camera"), width, wanted, QUESTION_LIMIT_S)
     return Findings(
         since,
         make_chart(counts, since, until, width),

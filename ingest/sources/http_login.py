@@ -22,7 +22,11 @@ class Login:
         if kind.lower() == "basic":
             return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
         if kind.lower() == "digest":
-            return self._digest(parse_keqv_list(parse_http_list(fields)), method, path)
+            try:
+                challenged = parse_keqv_list(parse_http_list(fields))
+            except (ValueError, IndexError):  # not a list of name="value"
+                return None
+            return self._digest(challenged, method, path)
         return None
 
     def _digest(self, challenge: dict[str, str], method: str, path: str) -> str | None:

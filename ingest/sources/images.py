@@ -30,7 +30,10 @@ class PictureFolder(FrameSource):
     def __init__(self, path: Path, options: SourceOptions) -> None:
         self._path = path
         self._max_side = options.max_side
-        self._files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        try:
+            self._files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        except OSError as error:
+            raise SourceError(f"{path}: expected a readable folder, got: {error.strerror}") from error
         if not self._files:
             raise SourceError(f"{path}: expected a folder of pictures ({' '.join(SUFFIXES)}), got none in it")
 
@@ -74,7 +77,10 @@ def read_picture(file: Path, max_side: int | None) -> Picture:
 
 def decode_picture(data: NDArray[np.uint8], max_side: int | None, name: str) -> Picture:
     """An encoded picture (bytes as uint8) as BGR. Raises CorruptFrameError."""
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except cv2.error:  # a header that promises more pixels than OpenCV takes
+        image = None
     if image is None:
         raise CorruptFrameError(f"{name}: expected a picture, got {len(data)} bytes that are none")
     return Picture(shrink(np.asarray(image, np.uint8), max_side), (image.shape[1], image.shape[0]))

@@ -5,12 +5,13 @@ Read here instead of by FFmpeg, because a frame that sampling leaves out then co
 
 import http.client
 import socket
+import string
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
-from urllib.parse import SplitResult, unquote, urljoin
+from urllib.parse import SplitResult, quote, unquote, urljoin
 
 import numpy as np
 
@@ -40,8 +41,8 @@ class _Connection:
         self.connection.close()
 
 
-class OtherContentError(SourceError):
-    """The address answers, but with something else than MJPEG."""
+class OtherContentError(SourceLostError):
+    """The address answers, but with something else than MJPEG, be it only while the camera starts."""
 
     def __init__(self, name: str, content_type: str) -> None:
         super().__init__(
@@ -84,7 +85,9 @@ class MjpegStream(FrameSource):
         self._connected.close()
 
     def _connect(self, url: str) -> _Connection:
-        parts = self._split(url)
+        parts = split_url(url)
+        if parts is None or not parts.hostname:
+            raise SourceError(f"expected http://HOST[:PORT]/PATH, got {self._name}")
         login, authorization = _login(parts), None
         for _ in range(_MOST_REQUESTS):
             connected = self._request(parts, authorization)
@@ -94,7 +97,9 @@ class MjpegStream(FrameSource):
             connected.close()
             if response.status in _REDIRECTS and response.headers["Location"]:
                 url = urljoin(url, response.headers["Location"])
-                before, parts = parts, self._split(url)
+                before, parts = parts, split_url(url)
+                if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+                    raise SourceLostError(f"{self._name}: the camera redirects to what is no web address")
                 if parts.hostname != before.hostname:
                     login = None  # the password is for the camera alone
                 authorization = None
@@ -107,12 +112,6 @@ class MjpegStream(FrameSource):
             if authorization is None:
                 self._give_up(response)
         raise SourceLostError(f"{self._name}: the camera redirects without end")
-
-    def _split(self, url: str) -> SplitResult:
-        parts = split_url(url)
-        if parts is None or not parts.hostname:
-            raise SourceError(f"expected http://HOST[:PORT]/PATH, got {self._name}")
-        return parts
 
     def _give_up(self, response: http.client.HTTPResponse) -> NoReturn:
         answer = f"{response.status} {response.reason}"
@@ -131,7 +130,7 @@ class MjpegStream(FrameSource):
         except TimeoutError:
             connection.close()
             raise SourceLostError(f"{self._name}: no answer within {limit_s:g} s") from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:  # the last: a host like "a..b"
             connection.close()
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise SourceLostError(f"{self._name}: cannot connect: {reason}") from None
@@ -194,7 +193,8 @@ def _headers(authorization: str | None) -> dict[str, str]:
 
 
 def _path(parts: SplitResult) -> str:
-    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return quote(path, safe=string.punctuation)
 
 
 def _login(parts: SplitResult) -> Login | None:

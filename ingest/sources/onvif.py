@@ -5,6 +5,7 @@ The library (onvif-python, on zeep) is loaded only where a camera is of this kin
 
 import logging
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlunsplit
@@ -17,7 +18,7 @@ from ingest.sources.streams import NetworkStream
 
 _HTTP_PORT = 80
 _RTSP_OVER_TCP = {"Stream": "RTP-Unicast", "Transport": {"Protocol": "RTSP"}}
-_UNAUTHORIZED = ("NotAuthorized", "FailedAuthentication", "401", "403")
+_UNAUTHORIZED = re.compile(r"NotAuthorized|FailedAuthentication|\b40[13]\b")
 
 
 def open_onvif(url: str, options: SourceOptions) -> NetworkStream:
@@ -81,7 +82,7 @@ def _ask(options: SourceOptions, question: Any, *words: Any, **named: Any) -> An
 def _give_up(name: str, error: Exception) -> NoReturn:
     """Tells apart a wrong login and the rest; the library's own text may hold anything that was sent."""
     reason = str(error)
-    if any(word in reason for word in _UNAUTHORIZED):
+    if _UNAUTHORIZED.search(reason):
         raise SourceRefusedError(f"{name}: the camera refused the user or password (ONVIF)") from None
     cause = getattr(error, "original_exception", error)
     raise SourceLostError(f"{name}: no usable ONVIF answer: {type(cause).__name__}") from None

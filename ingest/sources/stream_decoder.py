@@ -48,19 +48,24 @@ class StreamDecoder:
         """The frame of a keyframe's packet, at once. Raises av.FFmpegError for a damaged one."""
         if self._context.is_hwaccel:
             return self._whole(self._context, packet)
+        held: list[VideoFrame] = []
         if self._keyframes is None:
+            held = self._whole(self._context, None)
             self._keyframes = self._new_context()
             self._keyframes.thread_count = 1
             self._keyframes.options = {"skip_loop_filter": "all"} if self._shrinks else {}
-        return self._whole(self._keyframes, packet)
+        return held + self._whole(self._keyframes, packet)
 
-    @staticmethod
-    def _whole(context: VideoCodecContext, packet: "Packet[VideoStream]") -> list[VideoFrame]:
+    def _whole(self, context: VideoCodecContext, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
+        """The frame of a packet and what the decoder had kept back: with B-frames, each comes two later."""
         try:
-            frames = context.decode(packet)
-            return frames + context.decode(None)  # with B-frames, each comes with the next but one
+            frames = context.decode(packet) if packet is not None else []
+            frames += context.decode(None)
         finally:
             context.flush_buffers()
+        for frame in frames:
+            frame.time_base = frame.time_base or self._stream.time_base
+        return frames
 
     @property
     def _codec(self) -> str:

@@ -1,9 +1,11 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.cameras_file import (
     apply_plan,
+    changed_values,
     describe_changes,
     make_camera,
     plan_changes,
@@ -121,3 +123,21 @@ def test_a_plan_that_was_applied_leaves_nothing_to_do(history: Database) -> None
     apply_plan(history, plan_changes(list_cameras(history), wanted, prune=True))
     assert sorted(camera.name for camera in list_cameras(history)) == ["door", "gate"]
     assert plan_changes(list_cameras(history), wanted, prune=True).changes == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "fields", "policy"),
+    [
+        ({"url": "/clips/a.mp4"}, {"url": "rtsp://10.0.0.7/1"}, ("drop_oldest", 10.0)),
+        ({"url": "/clips/a.mp4"}, {"loop": True}, ("drop_oldest", 10.0)),
+        ({"url": "rtsp://10.0.0.7/1"}, {"url": "/clips/a.mp4"}, ("wait", None)),
+        ({"url": "rtsp://10.0.0.7/1"}, {"url": "/clips/a.mp4", "policy": "latest"}, ("latest", None)),
+        ({"url": "rtsp://10.0.0.7/1", "policy": "latest"}, {"url": "rtsp://10.0.0.8/1"}, ("latest", 10.0)),
+        ({"url": "/clips/a.mp4", "policy": "latest"}, {"fps": 2}, ("latest", None)),
+    ],
+)
+def test_a_camera_of_another_kind_takes_the_policy_of_its_kind(
+    before: dict[str, Any], fields: dict[str, Any], policy: tuple[str, float | None]
+) -> None:
+    changed = make_camera(changed_values(make_camera({"name": "gate"} | before), fields))
+    assert (changed.policy.value, changed.max_age_s) == policy

@@ -38,3 +38,24 @@ def test_a_change_of_activity_keeps_the_counters() -> None:
     live = replace(new_state("gate", CameraActivity.LIVE), fps_in=25.0, reconnects=3, corrupt=2)
     lost = with_activity(live, CameraActivity.BACKING_OFF, "nothing came for 5 s")
     assert (lost.reconnects, lost.corrupt, lost.fps_in, lost.error) == (3, 2, 0.0, "nothing came for 5 s")
+
+
+def test_a_cameras_last_frame_grows_old_however_it_was_lost() -> None:
+    live = replace(new_state("gate", CameraActivity.LIVE), last_frame_at=NOW)
+    later = NOW + timedelta(seconds=7)
+    for state in (
+        live,
+        with_activity(live, CameraActivity.STALLED),
+        with_activity(live, CameraActivity.REFUSED),
+    ):
+        assert state.frame_age_s(later) == 7
+    assert replace(live, recorded=True).frame_age_s(later) is None
+    assert new_state("gate", CameraActivity.CONNECTING).frame_age_s(later) is None
+
+
+def test_cameras_that_went_while_nobody_read_them_are_forgotten(redis_url: str) -> None:
+    with make_redis(redis_url) as client:
+        states = CameraStates(client, "a")
+        states.save([new_state(name, CameraActivity.LIVE) for name in ("gate", "door", "yard")])
+        states.keep_only(["yard", "new"])
+        assert [state.camera for state in states.load()] == ["yard"]

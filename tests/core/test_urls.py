@@ -20,6 +20,13 @@ SECRETS = [
     ("rtsp://viewer:${file:secrets/a}@10.0.0.7/", "rtsp://viewer:***@10.0.0.7/"),
     ("http://cam/snapshot.cgi?user=a&pwd=hunter2&size=1", "http://cam/snapshot.cgi?user=a&pwd=***&size=1"),
     ("http://cam/live?access_token=hunter2#top", "http://cam/live?access_token=***#top"),
+    (
+        "rtsp://cam/user=admin_password=hunt_er2_channel=1_stream=0.sdp",
+        "rtsp://cam/user=admin_password=***_channel=1_stream=0.sdp",
+    ),
+    ("rtsp://cam/user=admin&password=hunter2&channel=1", "rtsp://cam/user=admin&password=***&channel=1"),
+    ("http://cam/video?usr=admin&pw=hunter2", "http://cam/video?usr=admin&pw=***"),
+    ("http://cam/video?token=hun_ter2_x=1", "http://cam/video?token=***"),
     ("postgresql+psycopg://me:hunter2@db/history", "postgresql+psycopg://me:***@db/history"),
 ]
 NO_SECRETS = [
@@ -40,6 +47,8 @@ NO_SECRETS = [
     "rtsp://[fe80::1]:554/live@1",
     "http://cam/snapshot.cgi?user=a&pwd=${GATE_PASSWORD}&size=1",
     "http://cam/stream?passage=2",
+    "rtsp://cam/user=admin_password=${GATE_PASSWORD}_channel=1_stream=0.sdp",
+    "rtsp://cam/user=admin_password=_channel=1_stream=0.sdp",
     "/clips/street:one@noon.mp4",
     "C:/clips/street.mp4",
     "usb://0",

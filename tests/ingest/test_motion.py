@@ -46,3 +46,8 @@ def test_another_picture_size_starts_anew() -> None:
     gate = MotionGate()
     gate.passes(parking_lot(1), START)
     assert gate.passes(np.zeros((200, 320, 3), np.uint8), START + timedelta(seconds=1))
+
+
+def test_a_strip_of_a_picture_is_looked_at_too() -> None:
+    gate = MotionGate()
+    assert gate.passes(np.zeros((2, 640, 3), np.uint8), datetime(2026, 1, 1, tzinfo=UTC))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import SettingsError
 from core.frame_queue import CameraQueue, FrameQueue, QueueLimits
 from core.redis_client import make_redis
 from core.redis_server import EmbeddedRedis
@@ -141,3 +142,12 @@ def test_without_redis_a_stop_does_not_wait(server: EmbeddedRedis, queue: FrameQ
     stop.set()
     box.close()
     assert "camera gate: 1 frames lost, as Redis is away" in caplog.text
+
+
+def test_a_frame_that_no_queue_can_hold_is_refused_once(make_queue: Callable[..., FrameQueue]) -> None:
+    queue = make_queue(camera_max_bytes=1024)
+    box = Outbox(queue, "gate", FILE, threading.Event())
+    with pytest.raises(SettingsError, match="camera_max_bytes"):
+        box.send(frame(0, size=2000))
+    box.close()
+    assert queue.ledger("gate").captured == 0

@@ -68,3 +68,13 @@ def test_outside_of_the_areas_all_is_black_and_masks_take_from_them() -> None:
         mask.paint(image)
         assert (image[:, : width // 4 - 2] == 255).all()
         assert not image[:, width // 4 :].any()
+
+
+def test_where_polygons_overlap_they_do_not_undo_each_other() -> None:
+    left, middle = ((0, 0), (0.6, 0), (0.6, 1), (0, 1)), ((0.4, 0), (0.8, 0), (0.8, 1), (0.4, 1))
+    image = np.full((100, 200, 3), 255, np.uint8)
+    Mask([left, middle]).paint(image)
+    assert not image[:, :160].any()
+    image = np.full((100, 200, 3), 255, np.uint8)
+    Mask([], [left, middle]).paint(image)
+    assert (image[:, :160] == 255).all()

@@ -1,5 +1,6 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlalchemy import text
 
 from core.camera_state import CameraActivity, CameraEvent
@@ -52,3 +53,25 @@ def test_every_activity_fits_its_column(database: Database) -> None:
     events = [CameraEvent("gate", START, activity, None, "host") for activity in CameraActivity]
     write_camera_events(database, events)
     assert {row[1] for row in _rows(database)} == {activity.value for activity in CameraActivity}
+
+
+@pytest.mark.postgres
+def test_uptime_goes_by_days_of_utc_whatever_the_zone_of_the_session(postgres: Database) -> None:
+    since = datetime(2026, 10, 24, 12, tzinfo=UTC)  # Berlin's clocks go back in the night
+    last = since + timedelta(days=3)
+    events = [
+        CameraEvent("gate", since, CameraActivity.LIVE, None, "a"),
+        CameraEvent("gate", last, CameraActivity.STOPPED, None, "a"),
+    ]
+    write_camera_events(postgres, events)
+    with postgres.reading() as connection:
+        connection.exec_driver_sql("SET TIME ZONE 'Europe/Berlin'")
+        days = connection.execute(
+            text("SELECT day, live_s FROM camera_uptime WHERE live_s > 0 ORDER BY day")
+        ).all()
+    assert [(day.astimezone(UTC).strftime("%d %H:%M"), seconds) for day, seconds in days] == [
+        ("24 00:00", 12 * 3600),
+        ("25 00:00", 24 * 3600),
+        ("26 00:00", 24 * 3600),
+        ("27 00:00", 12 * 3600),
+    ]

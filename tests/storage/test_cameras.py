@@ -1,3 +1,5 @@
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,11 +13,11 @@ from core.evidence_policy import EvidenceKind, EvidenceRule
 from core.types import Camera, Policy
 from storage.cameras import (
     add_camera,
+    change_camera,
     ensure_camera,
     get_camera,
     list_cameras,
     remove_camera,
-    update_camera,
 )
 from storage.database import Database
 from storage.queries import DetectionFilter, find_detections
@@ -77,8 +79,32 @@ def test_a_name_is_given_once(database: Database) -> None:
 
 def test_an_update_replaces_the_settings(database: Database) -> None:
     add_camera(database, GATE)
-    update_camera(database, replace(GATE, fps=None, classes=("person",)))
+    change_camera(database, GATE.name, lambda camera: replace(camera, fps=None, classes=("person",)))
     assert get_camera(database, "gate") == replace(GATE, fps=None, classes=("person",))
+
+
+def test_of_two_changes_at_once_none_is_lost(database: Database) -> None:
+    add_camera(database, GATE)
+
+    def slowly(camera: Camera) -> Camera:
+        begun.set()
+        time.sleep(0.3)  # the other change comes now
+        return replace(camera, fps=1.0)
+
+    begun = threading.Event()
+    first = threading.Thread(target=change_camera, args=(database, "gate", slowly))
+    first.start()
+    assert begun.wait(10)
+    change_camera(database, "gate", lambda camera: replace(camera, enabled=False))
+    first.join()
+    assert get_camera(database, "gate") == replace(GATE, fps=1.0, enabled=False)
+
+
+def test_a_change_keeps_passwords_out(database: Database) -> None:
+    add_camera(database, GATE)
+    with pytest.raises(SettingsError, match="by reference"):
+        change_camera(database, "gate", lambda camera: replace(camera, url="rtsp://a:hunter2@10.0.0.7/1"))
+    assert get_camera(database, "gate") == GATE
 
 
 def test_ensure_leaves_a_configured_camera_alone(database: Database) -> None:
@@ -87,7 +113,9 @@ def test_ensure_leaves_a_configured_camera_alone(database: Database) -> None:
     assert get_camera(database, "gate") == GATE
 
 
-@pytest.mark.parametrize("ask", [get_camera, remove_camera, lambda d, n: update_camera(d, Camera(n, "x"))])
+@pytest.mark.parametrize(
+    "ask", [get_camera, remove_camera, lambda d, n: change_camera(d, n, lambda camera: camera)]
+)
 def test_an_unknown_camera_is_named_with_the_known_ones(
     database: Database, ask: Callable[[Database, str], object]
 ) -> None:
@@ -98,7 +126,7 @@ def test_an_unknown_camera_is_named_with_the_known_ones(
         ask(database, "gat")
 
 
-@pytest.mark.parametrize("store", [add_camera, update_camera, ensure_camera])
+@pytest.mark.parametrize("store", [add_camera, ensure_camera])
 def test_a_password_in_the_url_is_never_stored(
     database: Database, store: Callable[[Database, Camera], object]
 ) -> None:

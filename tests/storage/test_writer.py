@@ -284,3 +284,19 @@ def test_a_connection_cut_in_mid_batch_stores_nothing_of_it(postgres: Database) 
             pending.result(timeout=20)
     assert (_count(postgres, "frames"), _count(postgres, "detections")) == (1, 0)
     assert writer.write([make_result("gate", 1, BOXES)], WEIGHTS) == WriteSummary(1, 2)
+
+
+@pytest.mark.postgres
+def test_after_a_repeated_batch_the_next_ones_are_looked_at_first(postgres: Database) -> None:
+    writer = Writer(postgres)
+    batches = [[make_result(index=2 * n + i, boxes=BOXES) for i in range(2)] for n in range(30)]
+    for batch in batches[:20]:
+        writer.write(batch, WEIGHTS)
+    failures = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+    with postgres.reading() as connection:
+        before = connection.scalar(text(failures))
+    summaries = [writer.write(batch, WEIGHTS) for batch in batches]
+    assert summaries == [WriteSummary(0, 0)] * 20 + [WriteSummary(2, 4)] * 10
+    with postgres.reading() as connection:
+        connection.exec_driver_sql("SELECT pg_stat_force_next_flush()")
+        assert connection.scalar(text(failures)) - before < 10

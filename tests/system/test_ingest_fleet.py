@@ -1,13 +1,14 @@
 """Several `framewatch ingest` on the same cameras: shared, handed over, taken over."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from core.camera_leases import ingest_processes
 from core.types import Camera
-from storage.cameras import update_camera
+from storage.cameras import change_camera
 from tests.clips import write_clip
 from tests.rtsp_server import RtspServer, encode_clip
 from tests.system.fleet import NAMESPACE, Fleet
@@ -42,7 +43,7 @@ def test_frozen_and_killed_processes_are_followed_within_seconds_and_no_frame_co
 
         # A change is made by whoever reads the camera, and moves none.
         readers = fleet.readers()
-        update_camera(fleet.database, Camera("b", cameras.url(), fps=2))
+        change_camera(fleet.database, "b", lambda camera: replace(camera, fps=2))
         wait_until(lambda: fleet.queue.ledger("b").dropped_total, 15, "b at its new rate")
         wait_until(lambda: fleet.readers() == readers, 15, "b live again, at the same process")
 

@@ -37,9 +37,11 @@ def upgrade() -> None:
     _create_counts()
     op.execute(COUNT_ALL.format(hour=HOUR[op.get_bind().dialect.name]))
     op.execute(DETECTIONS_PER_HOUR)
+    op.create_index("ix_frame_ledger_minute", "frame_ledger", ["minute"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_frame_ledger_minute", "frame_ledger")
     op.execute("DROP VIEW detections_per_hour")
     op.drop_table("detection_count_changes")
     op.drop_table("detection_counts_hourly")

@@ -92,11 +92,11 @@ SELECT day, camera, sum(seconds) FILTER (WHERE state = 'live') AS live_s,
        coalesce(sum(seconds) FILTER (WHERE state = 'live'), 0)
        / nullif(sum(seconds) FILTER (WHERE state NOT IN ('stopped', 'ended')), 0) AS uptime
 FROM (SELECT d.day, s.camera, s.state,
-             CAST(EXTRACT(EPOCH FROM least(coalesce(s.until, now()), d.day + interval '1 day')
+             CAST(EXTRACT(EPOCH FROM least(coalesce(s.until, now()), d.day + interval '24 hours')
                                      - greatest(s.since, d.day)) AS double precision) AS seconds
       FROM camera_states s
       CROSS JOIN LATERAL generate_series(date_trunc('day', s.since, 'UTC'), coalesce(s.until, now()),
-                                         interval '1 day') AS d(day)) p
+                                         interval '24 hours') AS d(day)) p
 WHERE seconds > 0
 GROUP BY day, camera
 """,

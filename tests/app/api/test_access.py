@@ -234,6 +234,7 @@ def test_guessing_tokens_is_slowed_down(guarded: TestClient, history: Database) 
     assert answer.status_code == 429
     assert 0 < int(answer.headers["retry-after"]) <= 60
     assert guarded.post("/login", data={"token": "wrong"}).status_code == 429
+    assert guarded.get("/api/health", headers=bearer(history, Role.VIEWER)).status_code == 200
 
 
 def test_requests_are_bounded_per_token(make_app: MakeApp, history: Database) -> None:

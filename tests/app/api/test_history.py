@@ -124,13 +124,37 @@ def test_frames_models_and_minutes(client: TestClient, history: Database) -> Non
     assert (row["camera"], row["captured"], row["stored"], row["failed"]) == ("gate", 3, 2, 0)
 
 
-def pages(client: TestClient, path: str = "/detections", **parameters: Any) -> Iterator[list[dict[str, Any]]]:
+def test_the_ledgers_minutes_come_in_pages(client: TestClient, history: Database) -> None:
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    minutes = [now - timedelta(minutes=minute) for minute in (3, 2, 1)]
+    written = [LedgerMinute(camera, minute, captured=1) for minute in minutes for camera in ("gate", "yard")]
+    write_ledger_minutes(history, written)
+    found = list(pages(client, "/ledger/minutes", key="minutes", since="1h", limit=2))
+    assert [[(row["camera"], row["minute"][14:16]) for row in page] for page in found] == [
+        [("gate", f"{minute:%M}"), ("yard", f"{minute:%M}")] for minute in minutes
+    ]
+    (only,) = ask(client, "/ledger/minutes", until=minutes[1].isoformat(), since="1h", limit=1000)["minutes"][
+        :1
+    ]
+    assert only["camera"] == "gate"
+    for cursor in (
+        "nonsense",
+        "2026-11-25T10:00:00,gate",
+        "2026-11-25T10:00:00Z,",
+        "0001-01-01T00:00:00+09:00,a",
+    ):
+        assert client.get("/api/ledger/minutes", params={"cursor": cursor}).status_code == 400
+
+
+def pages(
+    client: TestClient, path: str = "/detections", key: str = "", **parameters: Any
+) -> Iterator[list[dict[str, Any]]]:
     """All pages, each asked for when the one before was taken."""
     cursor = None
     while True:
         asked = {**parameters, **({} if cursor is None else {"cursor": cursor})}
         page = ask(client, path, **asked)
-        yield page[path[1:]]
+        yield page[key or path[1:]]
         cursor = page["next"]
         if cursor is None:
             return

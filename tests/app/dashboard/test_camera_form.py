@@ -79,3 +79,12 @@ def test_polygons_survive_and_empty_ones_vanish() -> None:
 def test_a_polygon_of_two_corners_is_refused_by_its_kind() -> None:
     with pytest.raises(SettingsError, match="area: expected x,y,x,y"):
         with_polygons(GATE, [], ["0,0,1,1"])
+
+
+def test_a_password_that_somebody_stored_in_the_clear_is_not_shown_and_not_lost() -> None:
+    stored = Camera("gate", "rtsp://viewer:hunter2@192.0.2.10/stream1")
+    values = form_values(stored)
+    assert "hunter2" not in str(values)
+    assert read_camera(FormData(values), stored).url == stored.url
+    with pytest.raises(SettingsError, match="by reference"):
+        read_camera(FormData(values | {"url": "rtsp://viewer:***@192.0.2.11/stream1"}), stored)

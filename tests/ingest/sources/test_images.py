@@ -1,15 +1,19 @@
 """Folders of pictures, and single ones."""
 
 import os
+import struct
+import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from core.errors import CorruptFrameError, SourceError
 from core.types import from_microseconds
 from ingest.sources import open_source
+from ingest.sources.images import decode_picture
 from ingest.sources.source import SourceOptions
 from tests.clips import numbered_picture, read_number, write_pictures
 
@@ -68,3 +72,12 @@ def test_a_text_file_named_jpg_says_so(tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("nothing here")
     with pytest.raises(SourceError, match=r"notes\.jpg: expected a picture, got 12 bytes that are none"):
         open_source(str(tmp_path / "notes.jpg"))
+
+
+def test_a_picture_that_promises_too_many_pixels_is_corrupt() -> None:
+    _, png = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))
+    data = png.copy()
+    data[16:24] = np.frombuffer(struct.pack(">II", 65_000, 65_000), np.uint8)  # width and height of IHDR
+    data[29:33] = np.frombuffer(struct.pack(">I", zlib.crc32(data[12:29].tobytes())), np.uint8)
+    with pytest.raises(CorruptFrameError, match="expected a picture"):
+        decode_picture(data, None, "huge.png")

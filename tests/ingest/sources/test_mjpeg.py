@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import CorruptFrameError, SourceError, SourceLostError, SourceRefusedError
 from ingest.sources import open_source
+from ingest.sources.http_login import Login
 from ingest.sources.source import SourceOptions
 from tests.clips import numbered_picture, read_number
 from tests.mjpeg_server import MjpegServer
@@ -78,10 +79,10 @@ def test_a_redirection_is_followed() -> None:
         assert next(iter(source)).source_size == (320, 240)
 
 
-def test_a_web_page_is_no_camera() -> None:
+def test_a_web_page_is_no_camera_as_yet() -> None:
     with (
         MjpegServer(pictures()) as server,
-        pytest.raises(SourceError, match=r"expected .*MJPEG.*got text/html"),
+        pytest.raises(SourceLostError, match=r"expected .*MJPEG.*got text/html"),
     ):
         open_source(server.url("/page"), QUICK)
 
@@ -121,3 +122,18 @@ def test_a_url_without_a_readable_host_can_never_work(url: str) -> None:
     with pytest.raises(SourceError, match="expected http://HOST") as caught:
         open_source(url, QUICK)
     assert "pa[ss" not in str(caught.value)
+
+
+def test_a_host_that_cannot_be_looked_up_is_lost() -> None:
+    with pytest.raises(SourceLostError, match="cannot connect"):
+        open_source("http://cam..local/stream", QUICK)
+
+
+def test_a_path_may_have_letters_of_any_language() -> None:
+    with MjpegServer(pictures()) as server, open_source(server.url("/stream?tor=süd"), QUICK) as source:
+        assert next(iter(source)).source_size == (320, 240)
+
+
+@pytest.mark.parametrize("challenge", ["Digest realm, Negotiate", "Digest stale=,", "Digest", "Negotiate"])
+def test_a_challenge_that_nobody_understands_is_not_answered(challenge: str) -> None:
+    assert Login("viewer", "hush").answer(challenge, "GET", "/") is None or challenge == "Digest"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import cv2
+import numpy as np
 import pytest
 from av.codec import hwaccel
 
@@ -80,3 +81,27 @@ def test_keyframes_without_deblocking_look_the_same_once_shrunk(street_clip: Pat
         (quick,) = decoder.decode_keyframe(packet)
         (whole,) = decoder.decode(packet) + decoder.decode(av.Packet())
     assert cv2.PSNR(pictures.make(quick).image, pictures.make(whole).image) > 40
+
+
+def test_frames_that_the_decoder_kept_back_come_before_the_keyframes(tmp_path: Path) -> None:
+    clip = tmp_path / "b-frames.mp4"
+    with av.open(str(clip), "w") as output:
+        stream = output.add_stream("libx264", rate=10, options={"bf": "2", "g": "10", "sc_threshold": "0"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for number in range(40):
+            image = np.full((240, 320, 3), number, np.uint8)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        output.mux(stream.encode())
+    with av.open(str(clip)) as container:
+        decoder = StreamDecoder(container.streams.video[0], SourceOptions())
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        frames = [frame for packet in packets[:15] for frame in decoder.decode(packet)]
+        assert len(frames) < 15, "the clip has B-frames"
+        for packet in packets[15:]:
+            if packet.is_keyframe:
+                frames += decoder.decode_keyframe(packet)
+        times = [frame.time for frame in frames]
+    assert None not in times
+    assert times == sorted(times)
+    assert [round(10 * time) for time in times[-2:]] == [20, 30]
+    assert len(frames) == 17
