@@ -21,7 +21,7 @@ CARD_KEY = "framewatch"
 """Key of the entry in a weights file."""
 ONNX_SUFFIX = ".onnx"
 _SHIPPED_SHA256: dict[str, str] = {
-    DEFAULT_WEIGHTS: "6172e0263e917a5d23e519e383f220983f8a81985b96d0481309a9f3f7880be5",
+    DEFAULT_WEIGHTS: "b5ef1d05463f8a3fc40b5fc32838203da16f7b7f4129b487adc4f8482422c807",
     "dpn50_thin_fpn": "05c82e55f92a2047e82ad7bd6c3efd2b899cac0c7e03dd23bb6d0aeef4039542",
 }
 

@@ -22,7 +22,8 @@ class Postprocess:
     groups: tuple[int, ...]
     """A number per category; boxes suppress each other inside a group."""
     score_threshold: float
-    iou_threshold: float = 0.6
+    iou_threshold: float = 0.45
+    """Boxes that overlap more are one object's. People of a crowd overlap less than two boxes of one person."""
     candidates: int = 300
     """Best predictions of an image that are looked at."""
     most: int = 100
