@@ -23,7 +23,7 @@ class Postprocess:
     """A number per category; boxes suppress each other inside a group."""
     score_threshold: float
     iou_threshold: float = 0.45
-    """Boxes that overlap more are one object's. People of a crowd overlap less than two boxes of one person."""
+    """Boxes that overlap more are one object's; people side by side overlap less."""
     candidates: int = 300
     """Best predictions of an image that are looked at."""
     most: int = 100
