@@ -175,7 +175,7 @@ class EmbeddedRedis:
             "logfile": str(self._home / "redis.log"),
             "save": "",
             "appendonly": "yes" if self._appendonly else "no",
-            "appendfsync": "everysec",
+            "appendfsync": "always",  # everysec may answer before it writes, while the disk is busy
             "auto-aof-rewrite-min-size": "256mb",  # frames pass through: 64mb is rewritten every few seconds
             "maxmemory-policy": "noeviction",  # bounded by the queue's own caps; eviction would lose frames
         }

@@ -26,7 +26,7 @@ from tests.waiting import wait_until
 ROOT = Path(__file__).parents[3]
 PICTURES = 20
 WORDS = ("--data", "shapes", "--model", "resnet50_thin_fpn", "--canvas", "96x96", "--learning-rate", "0.002")
-LENGTH = ("--steps", "60", "--batch-size", "4", "--save-every", "5")
+LENGTH = ("--steps", "100", "--batch-size", "4", "--save-every", "5")
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_a_dual_path_detector_starts_close_to_the_residual_one() -> None:
         with torch.no_grad():
             return float(correlation_loss(network(images).levels, shown))
 
-    assert distance(start=True) < 0.7 * distance(start=False)
+    assert distance(start=True) < 0.8 * distance(start=False)
 
 
 def test_channels_that_belong_together_come_into_one_group() -> None:
