@@ -29,7 +29,7 @@ demo: $(VENV)/.installed ## Two street clips (or SOURCE=camera-or-file) through 
 test: $(VENV)/.installed-dev ## Run all tests (or PYTEST_ARGS='tests/storage -x'); they start their own servers
 ifeq ($(strip $(PYTEST_ARGS)),)
 	@# Whole systems come last and alone: they are about time and need the machine for themselves.
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/system; parts=$$?; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/system; parts=$$?; \
 	$(BIN)/python -m pytest tests/system && exit $$parts
 else
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

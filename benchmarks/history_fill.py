@@ -56,7 +56,10 @@ class History:
 
 
 def fill(database: Database, history: History, said: Callable[[str], None] = lambda _: None) -> None:
-    """Adds the history to an upgraded database, with hourly counts and the planner's statistics."""
+    """Adds the history to an upgraded database, with hourly counts and the planner's statistics.
+
+    All of it is on disk afterwards, as a history of a month is: nothing is left to be written meanwhile.
+    """
     with database.writing() as connection:
         first = min(camera_ids(connection, history.names).values())
         model = model_id(connection, WEIGHTS)
@@ -66,9 +69,13 @@ def fill(database: Database, history: History, said: Callable[[str], None] = lam
     said("counting")
     recount(database)
     said("analysing")
-    statement = "VACUUM (ANALYZE)" if database.dialect == "postgresql" else "PRAGMA wal_checkpoint(TRUNCATE)"
+    settle = {
+        "postgresql": ("VACUUM (ANALYZE)", "CHECKPOINT"),
+        "sqlite": ("PRAGMA wal_checkpoint(TRUNCATE)",),
+    }
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql(statement)
+        for statement in settle[database.dialect]:
+            connection.exec_driver_sql(statement)
 
 
 @dataclass(frozen=True, slots=True)
