@@ -22,7 +22,7 @@ CARD_KEY = "framewatch"
 ONNX_SUFFIX = ".onnx"
 _SHIPPED_SHA256: dict[str, str] = {
     DEFAULT_WEIGHTS: "b5ef1d05463f8a3fc40b5fc32838203da16f7b7f4129b487adc4f8482422c807",
-    "dpn50_thin_fpn": "05c82e55f92a2047e82ad7bd6c3efd2b899cac0c7e03dd23bb6d0aeef4039542",
+    "dpn50_thin_fpn": "38aa12764cbad8cb6c84c38079fa6f0f818eb58f1b05194b58c026d96fd3e340",
 }
 
 
@@ -44,6 +44,8 @@ class WeightsEntry:
     normalization: Normalization = OPEN_NSFW
     exclusive: tuple[tuple[str, ...], ...] = ()
     """Groups of categories of which one object can be only one: a car is not a truck as well."""
+    iou_threshold: float = 0.45
+    """Boxes of such a group, or of one category, that overlap more are one object's."""
     sha256: str = ""
     """Of the weights file, hexadecimal; its first 8 digits where only these are published."""
 

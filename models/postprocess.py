@@ -22,8 +22,8 @@ class Postprocess:
     groups: tuple[int, ...]
     """A number per category; boxes suppress each other inside a group."""
     score_threshold: float
-    iou_threshold: float = 0.45
-    """Boxes that overlap more are one object's; people side by side overlap less."""
+    iou_threshold: float
+    """Boxes of a group that overlap more are one object's."""
     candidates: int = 300
     """Best predictions of an image that are looked at."""
     most: int = 100

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -142,10 +143,12 @@ def _export(request: Request, wanted: DetectionFilter, format: ExportFormat) -> 
     Span(wanted.since, wanted.until).require_bounded()
     slots: ExportSlots = request.app.state.export_slots
     headers = {"Content-Disposition": f'attachment; filename="detections.{format.value}"'}
-    with slots.take() as slot:
+
+    def ask() -> Iterator[bytes]:
         rows = find_detections(services_of(request).database, wanted)
-        pieces = make_file(Format(format.value), HISTORY_COLUMNS, (row.values() for row in rows))
-        return slot.respond(pieces, _MEDIA_TYPES[format], headers)
+        return make_file(Format(format.value), HISTORY_COLUMNS, (row.values() for row in rows))
+
+    return slots.respond(ask, _MEDIA_TYPES[format], headers)
 
 
 @router.get(

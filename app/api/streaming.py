@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
 
 import anyio
 from fastapi.responses import StreamingResponse
@@ -24,48 +23,38 @@ class ExportSlots:
         self._free = threading.Semaphore(count)
         self._count = count
 
-    @contextmanager
-    def take(self) -> Iterator["ExportSlot"]:
-        """A slot, which an answer made of it keeps until it is sent. Raises ProblemError 429 without one."""
+    def respond(
+        self, ask: Callable[[], Iterator[bytes]], media_type: str, headers: Mapping[str, str]
+    ) -> StreamingResponse:
+        """The answer that sends the pieces of `ask()`, which is called when there is a place for it.
+
+        Raises ProblemError 429 when too many are on their way, and what `ask` raises.
+        """
         if not self._free.acquire(blocking=False):
             raise ProblemError(
                 429,
                 f"expected at most {self._count} exports at a time, got more; try again when one has ended",
                 {"Retry-After": "5"},
             )
-        slot = ExportSlot(self._free.release)
         try:
-            yield slot
+            return _Export(ask(), media_type, headers, self._free.release)
         except BaseException:
-            slot.give_back()
+            self._free.release()
             raise
 
 
-class ExportSlot:
-    """The right to send one export."""
-
-    def __init__(self, release: Callable[[], None]) -> None:
-        self._release: Callable[[], None] | None = release
-
-    def give_back(self) -> None:
-        """Lets another export begin; done twice, it does nothing."""
-        release, self._release = self._release, None
-        if release is not None:
-            release()
-
-    def respond(
-        self, pieces: Iterator[bytes], media_type: str, headers: Mapping[str, str]
-    ) -> StreamingResponse:
-        """The answer that sends the pieces, and gives the slot back however it ends."""
-        return _Export(self, pieces, media_type, headers)
-
-
 class _Export(StreamingResponse):
+    """Gives its place back however it ends."""
+
     def __init__(
-        self, slot: ExportSlot, pieces: Iterator[bytes], media_type: str, headers: Mapping[str, str]
+        self,
+        pieces: Iterator[bytes],
+        media_type: str,
+        headers: Mapping[str, str],
+        release: Callable[[], None],
     ) -> None:
         super().__init__(iterate_in_threadpool(pieces), media_type=media_type, headers=dict(headers))
-        self._slot, self._pieces = slot, pieces
+        self._pieces, self._release = pieces, release
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI. A client that is slower than `LONGEST_S`, or went away, leaves no open cursor behind."""
@@ -76,4 +65,4 @@ class _Export(StreamingResponse):
             with anyio.CancelScope(shield=True):
                 if isinstance(self._pieces, Generator):
                     await run_in_threadpool(self._pieces.close)
-                self._slot.give_back()
+                self._release()

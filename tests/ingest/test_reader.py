@@ -5,10 +5,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.camera_state import CameraActivity, CameraState
@@ -16,6 +17,7 @@ from core.frame_queue import ClaimedFrame, FrameQueue
 from core.types import Camera, DropReason, Policy
 from ingest.camera_defaults import camera_for
 from ingest.reader import CaptureReport, ReaderOptions, read_camera
+from ingest.sources.source import FrameSource, Picture, SourceFormat, SourceFrame
 from tests.clips import write_clip, write_pictures
 from tests.rtsp_server import Fault, RtspServer, encode_clip
 from tests.waiting import wait_until
@@ -88,6 +90,35 @@ def test_corrupt_pictures_are_counted(tmp_path: Path, make_queue: Callable[..., 
     report = read(camera_for(str(folder), "folder"), queue)
     assert (report.captured, report.published, report.error) == (4, 3, None)
     assert queue.ledger("folder").dropped[DropReason.CORRUPT] == 1
+
+
+def test_damaged_frames_are_all_counted_and_take_no_good_ones_place(
+    make_queue: Callable[..., FrameQueue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = make_queue(**ROOMY)
+    monkeypatch.setattr("ingest.reader.open_source", lambda *_: HalfDamaged())
+    report = read(Camera("gate", "rtsp://192.0.2.10/1", fps=1), queue)
+    assert report.dropped == {DropReason.CORRUPT: 10, DropReason.SAMPLED_OUT: 8}
+    assert [claimed.frame.index for claimed in claim_all(queue)] == [1, 11]
+
+
+class HalfDamaged(FrameSource):
+    """Ten frames per second for two seconds, of which every other is damaged."""
+
+    recorded = True
+
+    @property
+    def format(self) -> SourceFormat:
+        return SourceFormat("none")
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        black = Picture(np.zeros((8, 8, 3), np.uint8), (8, 8))
+        for number in range(20):
+            moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(milliseconds=100 * number)
+            yield SourceFrame(moment, lambda: black) if number % 2 else SourceFrame.damaged(moment)
+
+    def close(self) -> None:
+        pass
 
 
 def test_a_truncated_recording_counts_its_readable_frames_and_says_so(

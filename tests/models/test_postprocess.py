@@ -22,7 +22,8 @@ def head_output(*images: list[tuple[float, int, tuple[float, float, float, float
 
 
 def postprocess(**changes: object) -> Postprocess:
-    values: dict[str, object] = {"categories": CATEGORIES, "groups": (1, 0, 0), "score_threshold": 0.3}
+    values: dict[str, object] = {"categories": CATEGORIES, "groups": (1, 0, 0)}
+    values |= {"score_threshold": 0.3, "iou_threshold": 0.6}
     return Postprocess(**(values | changes))  # type: ignore[arg-type]
 
 

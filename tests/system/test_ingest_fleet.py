@@ -55,7 +55,7 @@ def test_frozen_and_killed_processes_are_followed_within_seconds_and_no_frame_co
         first.thaw()
         wait_until(
             lambda: len(new := {one.pid for one in first.family()}) == 3 and not new & frozen,
-            30,
+            20,
             "new camera processes in place of the late ones",
         )
         fleet.wait_for_shares(3, 3)

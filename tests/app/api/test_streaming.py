@@ -1,14 +1,17 @@
 """How many exports may be on their way at once."""
 
+from collections.abc import Iterator
+
 import anyio
 import pytest
+from fastapi.responses import StreamingResponse
 
 from app.api import streaming
 from app.api.problems import ProblemError
 from app.api.streaming import ExportSlots
 
 
-async def send(answer, receive=None) -> list[bytes]:  # type: ignore[no-untyped-def]
+async def send(answer) -> list[bytes]:  # type: ignore[no-untyped-def]
     """What the server would send to a client that stays."""
     sent: list[bytes] = []
 
@@ -19,26 +22,32 @@ async def send(answer, receive=None) -> list[bytes]:  # type: ignore[no-untyped-
         await anyio.sleep(30)
         return {"type": "http.disconnect"}
 
-    await answer({"type": "http", "asgi": {"spec_version": "2.4"}}, receive or wait, note)
+    await answer({"type": "http", "asgi": {"spec_version": "2.4"}}, wait, note)
     return sent
+
+
+def respond(slots: ExportSlots, pieces: Iterator[bytes]) -> StreamingResponse:
+    return slots.respond(lambda: pieces, "text/csv", {})
 
 
 def test_a_slot_is_taken_at_once_and_given_back_when_all_is_sent() -> None:
     slots = ExportSlots(1)
-    with slots.take() as slot:
-        answer = slot.respond(iter([b"a", b"b"]), "text/csv", {})
-    with pytest.raises(ProblemError, match="at most 1 exports"), slots.take():
-        pass
+    answer = respond(slots, iter([b"a", b"b"]))
+    with pytest.raises(ProblemError, match="at most 1 exports"):
+        respond(slots, iter([]))
     assert anyio.run(send, answer) == [b"", b"a", b"b", b""]
-    with slots.take():
-        pass
+    assert anyio.run(send, respond(slots, iter([b"c"]))) == [b"", b"c", b""]
 
 
 def test_a_question_that_fails_gives_its_slot_back() -> None:
     slots = ExportSlots(1)
+
+    def ask() -> Iterator[bytes]:
+        raise ValueError("no such camera")
+
     for _ in range(2):
-        with pytest.raises(ValueError, match="no such camera"), slots.take():
-            raise ValueError("no such camera")
+        with pytest.raises(ValueError, match="no such camera"):
+            slots.respond(ask, "text/csv", {})
 
 
 def test_an_export_that_takes_too_long_is_cut_off_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,9 +62,6 @@ def test_an_export_that_takes_too_long_is_cut_off_and_closed(monkeypatch: pytest
             closed.append(True)
 
     slots = ExportSlots(1)
-    with slots.take() as slot:
-        answer = slot.respond(pieces(), "text/csv", {})
-    assert b"more" in anyio.run(send, answer)
+    assert b"more" in anyio.run(send, respond(slots, pieces()))
     assert closed == [True]
-    with slots.take():
-        pass
+    respond(slots, iter([]))

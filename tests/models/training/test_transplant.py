@@ -1,5 +1,7 @@
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,17 @@ def pictures(count: int, side: int = 96) -> list[torch.Tensor]:
     """Smooth random pictures (1, 3, side, side), 0..255."""
     noise = torch.rand(count, 3, 12, 12, generator=torch.Generator().manual_seed(0)) * 255
     return list(torch.nn.functional.interpolate(noise, size=(side, side), mode="bilinear").split(1))
+
+
+def frames(clip: Path, count: int) -> list[torch.Tensor]:
+    """Every twentieth frame (1, 3, 192, 256), BGR, 0..255."""
+    video, found = cv2.VideoCapture(str(clip)), []
+    for number in range(count):
+        video.set(cv2.CAP_PROP_POS_FRAMES, 20 * number)
+        image = cv2.resize(video.read()[1], (256, 192))
+        found.append(torch.from_numpy(image).permute(2, 0, 1)[None].float())
+    video.release()
+    return found
 
 
 def test_a_moved_bottleneck_computes_nearly_the_same_when_nothing_is_cut_off() -> None:
@@ -54,22 +67,23 @@ def _offset(source: ResNet) -> torch.Tensor:
     return torch.stack(shifts).sum(dim=0)[None, :, None, None]
 
 
-def test_a_dual_path_detector_starts_close_to_the_residual_one() -> None:
+def test_a_dual_path_detector_starts_close_to_the_residual_one(street_clip: Path) -> None:
     torch.manual_seed(0)
     teacher = Teacher(TEACHER, torch.device("cpu"))
-    images = torch.cat(pictures(4, 128))
+    street = frames(street_clip, 12)
+    images = torch.cat(street[:4])
     shown = teacher.levels(images)
 
     def distance(start: bool) -> float:
         network = create_detector_network("dpn50_thin")
         teacher.bequeath(network)
         if start:
-            load_start_weights(network, TEACHER, pictures(8, 128))
+            load_start_weights(network, TEACHER, street[4:])
         network.train()
         with torch.no_grad():
             return float(correlation_loss(network(images).levels, shown))
 
-    assert distance(start=True) < 0.8 * distance(start=False)
+    assert distance(start=True) < 0.7 * distance(start=False)
 
 
 def test_channels_that_belong_together_come_into_one_group() -> None:
