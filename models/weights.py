@@ -5,6 +5,7 @@ Torch files are read with `weights_only=True` alone, so that no file can run cod
 """
 
 import hashlib
+import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -59,7 +60,7 @@ def save_checkpoint(path: str | Path, network: DetectionNetwork, info: WeightsEn
 
     Matrices are stored as float16 (11 bits, against 8 of the bfloat16 that they run in), vectors as float32,
     since variances may leave float16's range. A digest of it all goes in, so that a change shows later. The
-    file appears at once or not at all.
+    same network and description make the same bytes. The file appears at once or not at all.
     Raises WeightsError where the description is of another network.
     """
     if info.architecture != network.architecture or len(info.categories) != network.architecture.num_classes:
@@ -75,8 +76,17 @@ def save_checkpoint(path: str | Path, network: DetectionNetwork, info: WeightsEn
     target = Path(path)
     partial = target.with_name(f".{target.name}.partial")
     card = encode_card(info)
-    partial.write_bytes(save(state, metadata={CARD_KEY: card, _DIGEST_KEY: _digest(state, card)}))
+    content = save(state, metadata={CARD_KEY: card, _DIGEST_KEY: _digest(state, card)})
+    partial.write_bytes(_with_sorted_header(content))
     partial.replace(target)
+
+
+def _with_sorted_header(content: bytes) -> bytes:
+    """The safetensors file with its header in order: `save` writes metadata in another order every time."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors begin at a multiple of 8 bytes
+    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

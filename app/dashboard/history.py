@@ -112,8 +112,10 @@ def _span(database: Database, wanted: DetectionFilter, newest: DetectionRow) -> 
     """What the chart's axis spans: the filter's times, or those of the detections that pass."""
     if wanted.since is not None:
         return wanted.since, wanted.until or max(datetime.now(UTC), newest.captured_at + _SECOND)
-    oldest = next(find_detections(database, replace(wanted, newest_first=False, limit=1)), newest)
-    last = next(find_detections(database, replace(wanted, limit=1)), newest)
+    oldest, last = (
+        next(iter(find_detection_page(database, asked, 1, limit_s=QUESTION_LIMIT_S).rows), newest)
+        for asked in (replace(wanted, newest_first=False), wanted)
+    )
     return oldest.captured_at, wanted.until or last.captured_at + _SECOND
 
 

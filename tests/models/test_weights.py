@@ -1,3 +1,4 @@
+import hashlib
 import os
 import pickle
 import subprocess
@@ -53,6 +54,13 @@ def test_a_checkpoint_brings_back_the_same_network(tmp_path: Path, network: torc
     torch.testing.assert_close(after.boxes, before.boxes, rtol=1e-2, atol=0.1)
     assert read_card(path).categories == ("person", "car")
     assert [file.name for file in tmp_path.iterdir()] == ["yard.safetensors"]
+
+
+def test_the_same_network_makes_the_same_file(tmp_path: Path, network: torch.nn.Module) -> None:
+    files = [tmp_path / f"{number}.safetensors" for number in range(8)]
+    for file in files:
+        save_checkpoint(file, network, entry_for(network))
+    assert len({hashlib.sha256(file.read_bytes()).hexdigest() for file in files}) == 1
 
 
 def test_matrices_are_stored_in_half_and_statistics_in_full(tmp_path: Path, network: torch.nn.Module) -> None:
