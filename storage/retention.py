@@ -32,6 +32,8 @@ from storage.tables import (
     camera_events,
     cameras,
     classes,
+    detection_count_changes,
+    detection_counts_hourly,
     detections,
     frame_ledger,
     frames,
@@ -89,16 +91,18 @@ def prune(
         known: dict[int, str] = dict(connection.execute(select(cameras.c.id, cameras.c.name)).all())
     cutoffs = {camera: _cutoff(now, policy.keep_longest(name)) for camera, name in known.items()}
     dropped_before = _drop_days(database, list(cutoffs.values()), report)
+    deleted = False
     for batch in _batches(_old_hours(database, _class_cutoffs(database, policy, now, known), dropped_before)):
         report.detections += sum(span.detections for span in batch)
-        if not dry_run:
+        deleted = not dry_run
+        if deleted:
             _delete_spans(database, batch)
     for until, of_cameras in _by_cutoff(cutoffs).items():
         if dropped_before is None or until > dropped_before:
             report.frames += _delete_old(database, frames.c.captured_at, of_cameras, until, dry_run)
         report.ledger_minutes += _delete_old(database, frame_ledger.c.minute, of_cameras, until, dry_run)
         report.camera_events += _delete_events(database, of_cameras, until, dry_run)
-    if not dry_run:
+    if deleted:
         fold_changes(database)
     return report
 
@@ -141,13 +145,15 @@ def _drop_days(database: Database, cutoffs: list[datetime | None], report: Prune
     last = dropped_before.date()
     with database.reading() as connection:
         days = sorted({day for table in PARTITIONED for day in partition_days(connection, table)})
-        holds = {day: _detections_of(connection, day) for day in days if day < last}
-    for day, count in holds.items():
-        if report.dry_run or drop_day(database, day):
+        old = [day for day in days if day < last]
+        counts = {day: _detections_of(connection, day) for day in old if report.dry_run}
+    for day in old:
+        count = counts[day] if report.dry_run else drop_day(database, day)
+        if count is None:
+            report.days_postponed.append(day)
+        else:
             report.days_dropped.append(day)
             report.detections += count
-        else:
-            report.days_postponed.append(day)
     return dropped_before
 
 
@@ -162,8 +168,10 @@ def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def drop_day(database: Database, day: date) -> bool:
-    """Drops the partitions of a UTC day with its counts; False while readers would not let go.
+def drop_day(database: Database, day: date) -> int | None:
+    """Drops the partitions of a UTC day with its counts; returns how many detections it held.
+
+    None while readers would not let go.
 
     Dropping waits for everybody who reads the tables, and everybody else waits behind it: so it waits
     briefly, and tries again.
@@ -171,24 +179,24 @@ def drop_day(database: Database, day: date) -> bool:
     for _ in range(DROP_TRIES):
         try:
             with database.writing() as connection:
-                _drop_partitions(connection, day)
-            return True
+                return _drop_partitions(connection, day)
         except DatabaseUnavailableError as error:
             if not isinstance(getattr(error.__cause__, "orig", None), LockNotAvailable):
                 raise
             time.sleep(DROP_WAIT_S)
     logger.warning("%s is still being read; it is dropped next time", day)
-    return False
+    return None
 
 
-def _drop_partitions(connection: Connection, day: date) -> None:
+def _drop_partitions(connection: Connection, day: date) -> int:
     connection.execute(text("SELECT set_config('lock_timeout', :most, true)"), {"most": f"{DROP_WAIT_S}s"})
     lock_counts(connection)
     start = _midnight(day)
-    forget_counts(connection, start, start + _DAY)
+    counted = forget_counts(connection, detection_counts_hourly, start, start + _DAY)
     for table in PARTITIONED:  # in the order in which writers take them
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {partition_name(table, day)}")
-    forget_counts(connection, start, start + _DAY)  # what a writer added until the drop
+    # Last, for writers may add to these until the drop.
+    return counted + forget_counts(connection, detection_count_changes, start, start + _DAY)
 
 
 def _batches(spans: Iterable[_Span]) -> Iterator[list[_Span]]:

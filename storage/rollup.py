@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, Table, delete, func, select
 
 from core.errors import DatabaseUnavailableError
 from storage.binary_copy import copy_column
@@ -115,10 +115,10 @@ def lock_counts(connection: Connection) -> None:
         connection.exec_driver_sql(_LOCK)
 
 
-def forget_counts(connection: Connection, since: datetime, until: datetime) -> None:
-    """Removes the counts of whole hours, after their detections and after `lock_counts`."""
-    for table in (detection_counts_hourly, detection_count_changes):
-        connection.execute(delete(table).where(table.c.hour >= since, table.c.hour < until))
+def forget_counts(connection: Connection, table: Table, since: datetime, until: datetime) -> int:
+    """Removes the counts of whole hours from one of the tables, after `lock_counts`; returns their sum."""
+    removed = delete(table).where(table.c.hour >= since, table.c.hour < until).returning(table.c.detections)
+    return int(connection.scalar(select(func.sum(removed.cte().c.detections))) or 0)
 
 
 def recount(database: Database) -> None:
