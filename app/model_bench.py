@@ -16,6 +16,7 @@ from app.model_training import EVALUATION_SCORE
 from app.tables import stderr
 from app.training_data import default_images
 from core.errors import SettingsError
+from core.process_memory import keep_freed_memory
 from core.settings import Settings
 from models.architecture import Architecture
 from models.backbones import backbone_info
@@ -114,6 +115,8 @@ def bench(settings: Settings, plan: Plan, progress: Callable[[float], None]) -> 
     if not plan.batches or min(plan.batches) < 1 or plan.rounds < 1:
         raise SettingsError("expected batches and rounds from 1 up")
     device = choose_device(settings.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     execution = Execution(device, choose_precision(settings.precision.value, device), settings.compile)
     network, entry = load_network(settings.model_name)
     assert isinstance(entry.architecture, Architecture)

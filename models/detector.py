@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from core.errors import ModelNotFoundError, SettingsError, WeightsError
+from core.process_memory import keep_freed_memory
 from core.types import Detections
 from models.architecture import Architecture
 from models.device import choose_device, choose_precision
@@ -64,7 +65,7 @@ def load_detector(
 
     A file is a safetensors file of `models.weights.save_checkpoint` or an ONNX file of `models.export`, which
     describe themselves, or a torch file of one of torchvision's three detectors. `precision` is auto, fp32,
-    bf16 or fp16.
+    bf16 or fp16. On a CPU the process keeps memory that it frees (`core.process_memory`), which is faster.
     Raises ModelNotFoundError for an unknown name, WeightsError for a file that is damaged, unsafe or of
     another network, SettingsError for a device or precision that is not there.
     """
@@ -76,6 +77,8 @@ def load_detector(
 
         return load_onnx_detector(Path(name), device, precision, score_threshold)
     chosen = choose_device(device)
+    if chosen.type == "cpu":
+        keep_freed_memory()
     execution = Execution(chosen, choose_precision(precision, chosen), compile)
     if name in list_weights():
         return _load_known(get_weights(name), execution, score_threshold)

@@ -1,9 +1,10 @@
 """How long networks take, side by side: all take turns, so that none has the quiet minutes."""
 
 import copy
+import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,31 +65,30 @@ def measure(
     rounds: int,
     progress: Callable[[float], None] = lambda _share: None,
 ) -> list[Timing]:
-    """Time every contender at every batch size, interleaved, after one untimed run of each.
+    """Time every contender at every batch size, after one untimed run of each.
 
+    One batch size after another, for oneDNN keeps a limited number of compiled operators; at each size all
+    contenders run in every round, in ever new order, as the first of two equal networks warms the second's.
     `progress` hears the share that is done.
     """
-    pairs = [(contender, batch) for batch in batches for contender in contenders]
-    timed: list[list[float]] = [[] for _ in pairs]
-    steps = len(pairs) * (rounds + 1)
-    for step, (index, (contender, batch)) in enumerate(_rounds(pairs, rounds + 1)):
-        repeats = max(1, LEAST_FRAMES // batch) if step >= len(pairs) else 1
-        started = time.perf_counter()
-        for _ in range(repeats):
-            contender.run(batch)
-        if step >= len(pairs):
-            timed[index].append(1000 * (time.perf_counter() - started) / (repeats * batch))
-        progress((step + 1) / steps)
-    return [
-        Timing(contender, batch, tuple(own)) for (contender, batch), own in zip(pairs, timed, strict=True)
-    ]
-
-
-def _rounds(
-    pairs: Sequence[tuple[Contender, int]], rounds: int
-) -> Iterator[tuple[int, tuple[Contender, int]]]:
-    for _ in range(rounds):
-        yield from enumerate(pairs)
+    order = random.Random(0)
+    timings, step = [], 0
+    for batch in batches:
+        rounds_ms: list[list[float]] = [[] for _ in contenders]
+        for round_ in range(rounds + 1):
+            repeats = max(1, LEAST_FRAMES // batch) if round_ else 1
+            for index in order.sample(range(len(contenders)), len(contenders)):
+                started = time.perf_counter()
+                for _ in range(repeats):
+                    contenders[index].run(batch)
+                if round_:
+                    rounds_ms[index].append(1000 * (time.perf_counter() - started) / (repeats * batch))
+                step += 1
+                progress(step / (len(batches) * (rounds + 1) * len(contenders)))
+        timings += [
+            Timing(contender, batch, tuple(own)) for contender, own in zip(contenders, rounds_ms, strict=True)
+        ]
+    return timings
 
 
 def times_as_fast(timing: Timing, other: Timing) -> float:

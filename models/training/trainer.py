@@ -16,6 +16,7 @@ from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
 from core.errors import WeightsError
+from core.process_memory import keep_freed_memory
 from models.catalogue import WeightsEntry
 from models.device import choose_device, choose_precision
 from models.engine import Execution
@@ -78,6 +79,8 @@ class _Run:
         self.config = config
         self.schedule = Schedule(config.steps, config.hours, config.warm_up_steps, config.phases)
         self.team, self.device = join_team(choose_device(config.device))
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.dataset = read_coco(config.train_json, config.images_dir, config.categories)
         self.weights = sampling_weights(self.dataset, config.source_weights)
         self.validation = _validation_set(config)
