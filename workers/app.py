@@ -14,6 +14,7 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.utils.imports import cwd_in_path
 
 from core.errors import SettingsError, UsageError
+from core.process_memory import keep_freed_memory
 from core.settings import Settings, load_settings
 from workers.bell import bell_queue, model_of_queue, transport_options
 from workers.broker import use_patient_transport
@@ -84,6 +85,7 @@ class _Hooks:
         """Loads the detector, before there is any pool; a wrong setting is one line and exit code 2."""
         if sender.app is not self.app:
             return
+        keep_freed_memory()  # before any thread, for threads that are here already have memory of their own
         try:
             _refuse_processes(sender.pool_cls)
             models = _models_of_queues(self.app.amqp.queues.consume_from)
