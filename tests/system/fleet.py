@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -85,6 +86,11 @@ class Fleet:
             for state in self.states.load()
             if state.activity is CameraActivity.LIVE and not state.is_silent(self.queue.server_time())
         }
+
+    def live_at(self, pid: int, since: datetime) -> int:
+        """How many cameras are live at an ingest process, and became so after a moment."""
+        live = [state for state in self.states.load() if state.activity is CameraActivity.LIVE]
+        return sum(f"-{pid}-" in (state.ingest or "") and state.since > since for state in live)
 
     def shares(self) -> list[int]:
         """How many live cameras each ingest process reads, fewest first."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from core.types import Camera
 from storage.cameras import change_camera
 from tests.clips import write_clip
 from tests.rtsp_server import RtspServer, encode_clip
-from tests.system.fleet import NAMESPACE, Fleet
+from tests.system.fleet import NAMESPACE, START_TIMEOUT_S, Fleet
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.redis]
@@ -52,12 +53,15 @@ def test_frozen_and_killed_processes_are_followed_within_seconds_and_no_frame_co
         fleet.wait_for_shares(6)
         frozen = {one.pid for one in first.family()}
         assert len(frozen) == 3
+        thawed_at = datetime.now(UTC)
         first.thaw()
         wait_until(
             lambda: len(new := {one.pid for one in first.family()}) == 3 and not new & frozen,
             20,
             "new camera processes in place of the late ones",
         )
+        # What the late ones last said of themselves counts for nothing.
+        wait_until(lambda: fleet.live_at(first.pid, thawed_at) == 3, START_TIMEOUT_S, "three live again")
         fleet.wait_for_shares(3, 3)
 
         # One that is killed.
