@@ -15,9 +15,9 @@ def keep_freed_memory() -> bool:
     """Lets this process reuse large blocks instead of giving them back; call it before threads start.
 
     glibc gives blocks of some megabytes back to the kernel as soon as they are freed, and the kernel hands
-    them out again page by page, zeroed: a network's activations on a CPU pay that at every layer, 10 to 40
-    percent of its time. The process keeps its peak of memory from then on. Nothing happens, and the answer is
-    False, where the C library is not glibc.
+    them out again page by page, zeroed: a network's activations on a CPU pay that at every layer. The process
+    keeps its peak of memory from then on. Nothing happens, and the answer is False, where the C library is
+    not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -71,8 +71,9 @@ def _free_port() -> int:
 class EmbeddedRedis:
     """One server on 127.0.0.1 and a free port, which stays the same over `stop`, `kill` and `start`.
 
-    With `appendonly` all that it acknowledged is there again after a stop or a kill (data in `data_dir`);
-    without, nothing is written to disk but its log. `data_dir` None takes a temporary folder that goes with
+    With `appendonly` all that it acknowledged is there again after a stop or a kill (data in `data_dir`), but
+    not what the kernel had yet to write when the whole machine lost its power; without, nothing is written to
+    disk but its log. `data_dir` None takes a temporary folder that goes with
     the context. The server ends with its parent process; on Linux also when the parent is killed, provided
     that the parent's main thread called `start`.
     """
@@ -175,7 +176,9 @@ class EmbeddedRedis:
             "logfile": str(self._home / "redis.log"),
             "save": "",
             "appendonly": "yes" if self._appendonly else "no",
-            "appendfsync": "always",  # everysec may answer before it writes, while the disk is busy
+            # Writes before every answer and leaves syncing to the kernel, which outlives a killed server;
+            # everysec puts off a write while the disk is busy, and always syncs for every frame.
+            "appendfsync": "no",
             "auto-aof-rewrite-min-size": "256mb",  # frames pass through: 64mb is rewritten every few seconds
             "maxmemory-policy": "noeviction",  # bounded by the queue's own caps; eviction would lose frames
         }

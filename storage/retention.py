@@ -94,9 +94,9 @@ def prune(
     deleted = False
     for batch in _batches(_old_hours(database, _class_cutoffs(database, policy, now, known), dropped_before)):
         report.detections += sum(span.detections for span in batch)
-        deleted = not dry_run
-        if deleted:
+        if not dry_run:
             _delete_spans(database, batch)
+            deleted = True
     for until, of_cameras in _by_cutoff(cutoffs).items():
         if dropped_before is None or until > dropped_before:
             report.frames += _delete_old(database, frames.c.captured_at, of_cameras, until, dry_run)

@@ -39,7 +39,7 @@ class BenchOptions:
 
 @with_settings("model", "device", "precision", "compile", "batch_size")
 def bench(settings: Settings, options: BenchOptions) -> None:
-    """Measures ms per frame, side by side with plain PyTorch, torchvision and timm. Takes about two minutes.
+    """Measures ms per frame, beside plain PyTorch, torchvision and timm. Takes about three minutes.
 
     The detector of --model as workers run it, against the same network in plain eager float32 and against
     its bare backbone; backbones against torchvision's and timm's own in the same mode. All take turns in

@@ -79,8 +79,7 @@ class StreamDecoder:
     def _new_context(self, wanted: hwaccel.HWAccel | None = None) -> VideoCodecContext:
         said = self._stream.codec_context
         context = av.CodecContext.create(self._codec, "r", hwaccel=wanted)
-        if not isinstance(context, VideoCodecContext):
-            raise NotImplementedError(f"{self._codec} is no video codec")
+        assert isinstance(context, VideoCodecContext), "the codec of a video stream"
         if said.extradata:
             context.extradata = said.extradata
         if said.width and said.height:
