@@ -119,6 +119,7 @@ def bench(settings: Settings, plan: Plan, progress: Callable[[float], None]) -> 
         keep_freed_memory()
     execution = Execution(device, choose_precision(settings.precision.value, device), settings.compile)
     network, entry = load_network(settings.model_name)
+    entry = entry.adjusted(None, settings.canvas_size)
     assert isinstance(entry.architecture, Architecture)
     contenders = detector_contenders(network, entry, execution)
     own = entry.architecture.backbone

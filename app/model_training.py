@@ -26,7 +26,7 @@ def evaluate_detector(
     """Scores the detector of the settings on a COCO file. Raises UsageError leaves."""
     words = settings.model_name, settings.device, settings.precision.value
     threshold = load_detector(*words, score_threshold=settings.score_threshold).score_threshold
-    detector = load_detector(*words, score_threshold=EVALUATION_SCORE)
+    detector = load_detector(*words, score_threshold=EVALUATION_SCORE, canvas=settings.canvas_size)
     detector.warm_up(settings.batch_size)
     return evaluate(
         detector,

@@ -59,6 +59,7 @@ def detect_offline(source: str, output: Path | None, settings: Settings, *, as_j
             settings.precision.value,
             compile=settings.compile,
             score_threshold=settings.score_threshold,
+            canvas=settings.canvas_size,
         )
         progress = stack.enter_context(_make_progress())
         task = progress.add_task("detecting", total=opened.format.frames)

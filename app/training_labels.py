@@ -104,6 +104,7 @@ def _load(request: LabelRequest, settings: Settings) -> Detector:
         settings.precision.value,
         compile=settings.compile,
         score_threshold=request.confidence.doubtful,
+        canvas=settings.canvas_size,
     )
 
 

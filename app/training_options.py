@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from app.filters import split_names
 from core.errors import ModelNotFoundError, SettingsError
 from models.architecture import Architecture
 from models.backbones import list_backbones
-from models.catalogue import WeightsEntry, get_weights, list_weights, read_card, shipped_file
+from models.catalogue import WeightsEntry, get_weights, list_weights, read_card, weights_file
 from models.necks import list_necks
 from models.training.batches import Phase
 from models.training.schedule import DEFAULT_PHASES
@@ -35,7 +35,7 @@ def choose_start(name: str, neck_channels: int) -> StartingPoint:
     Raises SettingsError for weights of another kind and ModelNotFoundError for an unknown name.
     """
     if name in list_weights():
-        return _from_weights(get_weights(name), shipped_file(name))
+        return _from_weights(get_weights(name), weights_file(name))
     if name.endswith(".safetensors"):
         return _from_weights(read_card(Path(name)), Path(name))
     known = list_backbones()
@@ -75,6 +75,13 @@ def parse_canvas(text: str) -> dict[str, Any]:
             for phase in DEFAULT_PHASES
         ),
     }
+
+
+def with_distractors(fields: dict[str, Any], most: int) -> dict[str, Any]:
+    """The same fields of a TrainingConfig with up to `most` things drawn into every picture."""
+    phases = fields.get("phases", DEFAULT_PHASES)
+    drawn = (replace(phase, strength=replace(phase.strength, distractors=most)) for phase in phases)
+    return {**fields, "phases": tuple(drawn)}
 
 
 def parse_source_weights(words: Sequence[str]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,6 +22,10 @@ PREFIX = "FRAMEWATCH_"
 
 DEFAULT_MODEL = "resnet50_thin_fpn"
 """The shipped weights; here and not only in models, because ingest names its queue by them without torch."""
+
+
+SIDES_PX = (64, 4096)
+"""Least and most width and height of a detector's canvas."""
 
 
 class Precision(StrEnum):
@@ -59,6 +63,11 @@ class Settings(BaseSettings):
     batch_size: int = Field(8, ge=1, le=512, description="Most frames in one batch through the detector.")
     score_threshold: float | None = Field(
         None, ge=0.0, le=1.0, description="Least score of a stored detection; unset takes the weights' own."
+    )
+    canvas: str | None = Field(
+        None,
+        description="Width and height that pictures are scaled to fit, such as 640x384 (portrait swaps "
+        "them): small is fast, large shows small objects; unset takes the weights' own.",
     )
     worker_concurrency: int = Field(
         2, ge=1, le=64, description="Drains that one worker runs at once; they share one copy of the model."
@@ -163,6 +172,18 @@ class Settings(BaseSettings):
         1200, ge=1, description="Most requests to the HTTP API per minute, token and address."
     )
 
+    @field_validator("canvas")
+    @classmethod
+    def _check_canvas(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_size(text)
+        return text
+
+    @property
+    def canvas_size(self) -> tuple[int, int] | None:
+        """The `canvas` setting as width and height in pixels; None takes the weights' own."""
+        return None if self.canvas is None else parse_size(self.canvas)
+
     @property
     def model_name(self) -> str:
         """The weights of cameras that name none: the `model` setting, else the shipped ones."""
@@ -185,6 +206,18 @@ class Settings(BaseSettings):
         """Options of a command win over the environment, and that over `framewatch.toml`."""
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height of a landscape picture in WIDTHxHEIGHT. Raises ValueError."""
+    least, most = SIDES_PX
+    width, _, height = text.partition("x")
+    sides = [int(side) if side.isdecimal() else 0 for side in (width, height)]
+    if not most >= sides[0] >= sides[1] >= least:
+        raise ValueError(
+            f"expected WIDTHxHEIGHT of a landscape picture, {least} to {most} pixels each, such as 640x384"
+        )
+    return sides[0], sides[1]
 
 
 _SECRETS = ("api_token", "reader_password")

@@ -16,7 +16,7 @@ from models.architecture import OPEN_NSFW, Architecture, Normalization, Torchvis
 
 DEFAULT_WEIGHTS = "resnet50_thin_fpn"
 WEIGHTS_FOLDER = Path(__file__).with_name("weights")
-"""Of the shipped files, each called after its entry."""
+"""Of the shipped files, each called after its entry and the first digits of its sha256."""
 CARD_KEY = "framewatch"
 """Key of the entry in a weights file."""
 ONNX_SUFFIX = ".onnx"
@@ -48,6 +48,14 @@ class WeightsEntry:
     """Boxes of such a group, or of one category, that overlap more are one object's."""
     sha256: str = ""
     """Of the weights file, hexadecimal; its first 8 digits where only these are published."""
+
+    def adjusted(self, score_threshold: float | None, canvas: Size | None) -> "WeightsEntry":
+        """The same weights with another threshold or canvas; None keeps their own."""
+        return replace(
+            self,
+            score_threshold=self.score_threshold if score_threshold is None else score_threshold,
+            canvas=self.canvas if canvas is None else canvas,
+        )
 
     def suppression_groups(self) -> tuple[int, ...]:
         """A group number per category; boxes suppress each other inside a group."""
@@ -89,9 +97,10 @@ def register_weights(name: str, find: Callable[[], WeightsEntry]) -> None:
     _entries[name] = find
 
 
-def shipped_file(name: str) -> Path:
-    """Where the file of shipped weights lies."""
-    return WEIGHTS_FOLDER / f"{name}.safetensors"
+def weights_file(name: str) -> Path:
+    """Where the file of shipped weights lies; any other name is a path itself."""
+    digest = _SHIPPED_SHA256.get(name)
+    return Path(name) if digest is None else WEIGHTS_FOLDER / f"{name}-{digest[:8]}.safetensors"
 
 
 def encode_card(entry: WeightsEntry) -> str:
@@ -171,7 +180,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _shipped(name: str, sha256: str) -> WeightsEntry:
-    path = shipped_file(name)
+    path = weights_file(name)
     if not path.is_file():
         raise WeightsError(f"{path}: the shipped weights {name} are missing; install framewatch again")
     entry = read_card(path)

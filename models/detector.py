@@ -7,7 +7,7 @@ from typing import Protocol
 
 from core.errors import ModelNotFoundError, SettingsError, WeightsError
 from core.process_memory import keep_freed_memory
-from core.types import Detections
+from core.types import Detections, Size
 from models.architecture import Architecture
 from models.device import choose_device, choose_precision
 from models.engine import Execution
@@ -23,7 +23,7 @@ from models.weights import (
     load_state_dict,
     read_card,
     read_state_dict,
-    shipped_file,
+    weights_file,
 )
 
 
@@ -60,12 +60,15 @@ def load_detector(
     *,
     compile: bool = False,
     score_threshold: float | None = None,
+    canvas: Size | None = None,
 ) -> Detector:
     """The detector of a name in the catalogue, or of a weights file; None takes the shipped default.
 
     A file is a safetensors file of `models.weights.save_checkpoint` or an ONNX file of `models.export`, which
     describe themselves, or a torch file of one of torchvision's three detectors. `precision` is auto, fp32,
-    bf16 or fp16. On a CPU the process keeps memory that it frees (`core.process_memory`), which is faster.
+    bf16 or fp16; `canvas`, in place of the weights' own, is the width and height that landscape pictures are
+    scaled to fit (portrait ones swap them).
+    On a CPU the process keeps memory that it frees (`core.process_memory`), which is faster.
     Raises ModelNotFoundError for an unknown name, WeightsError for a file that is damaged, unsafe or of
     another network, SettingsError for a device or precision that is not there.
     """
@@ -75,31 +78,28 @@ def load_detector(
     if name.endswith(ONNX_SUFFIX):
         from models.onnx_detector import load_onnx_detector  # ONNX Runtime is an extra
 
-        return load_onnx_detector(Path(name), device, precision, score_threshold)
+        return load_onnx_detector(Path(name), device, precision, score_threshold, canvas)
     chosen = choose_device(device)
     if chosen.type == "cpu":
         keep_freed_memory()
     execution = Execution(chosen, choose_precision(precision, chosen), compile)
-    if name in list_weights():
-        return _load_known(get_weights(name), execution, score_threshold)
-    return _load_file(Path(name), execution, score_threshold)
-
-
-def _load_known(entry: WeightsEntry, execution: Execution, score_threshold: float | None) -> Detector:
+    is_known = name in list_weights()
+    entry = (get_weights(name) if is_known else _read_entry(Path(name))).adjusted(score_threshold, canvas)
     if isinstance(entry.architecture, Architecture):
-        return _one_stage(entry, shipped_file(entry.name), execution, score_threshold)
+        return OneStageDetector(_build(entry, weights_file(name)), entry, execution)
     from models.torchvision_detectors import TorchvisionDetector, download
 
-    return TorchvisionDetector(entry, download(entry), execution, score_threshold)
+    return TorchvisionDetector(entry, download(entry) if is_known else Path(name), execution)
 
 
-def _load_file(path: Path, execution: Execution, score_threshold: float | None) -> Detector:
+def _read_entry(path: Path) -> WeightsEntry:
+    """What is known of the weights in a file; torch files hold those of torchvision's detectors."""
     if not path.is_file() and path.suffix not in (".safetensors", ".pth", ".pt"):
         known = ", ".join(list_weights())
         raise ModelNotFoundError(f"model: expected one of {known}, or a weights file; got {str(path)!r}")
     if path.suffix == ".safetensors":
-        return _one_stage(read_card(path), path, execution, score_threshold)
-    from models.torchvision_detectors import TorchvisionDetector, builder_of
+        return read_card(path)
+    from models.torchvision_detectors import builder_of
 
     builder = builder_of(read_state_dict(path))
     if builder is None:
@@ -107,8 +107,7 @@ def _load_file(path: Path, execution: Execution, score_threshold: float | None) 
             f"{path}: expected a torch file of one of torchvision's detectors, got other weights; "
             "save framewatch's own with models.weights.save_checkpoint"
         )
-    entry = replace(get_weights(builder), source=str(path))
-    return TorchvisionDetector(entry, path, execution, score_threshold)
+    return replace(get_weights(builder), source=str(path))
 
 
 def load_network(name_or_path: str | Path) -> tuple[DetectionNetwork, WeightsEntry]:
@@ -117,20 +116,14 @@ def load_network(name_or_path: str | Path) -> tuple[DetectionNetwork, WeightsEnt
     Raises ModelNotFoundError for an unknown name, WeightsError for a file that is damaged or of another kind.
     """
     name = str(name_or_path)
-    path = shipped_file(name) if name in list_weights() else Path(name)
-    if name not in list_weights() and path.suffix != ".safetensors":
+    is_known = name in list_weights()
+    if not is_known and not name.endswith(".safetensors"):
         known = ", ".join(list_weights())
         raise ModelNotFoundError(f"model: expected one of {known} or a .safetensors file; got {name!r}")
-    entry = get_weights(name) if name in list_weights() else read_card(path)
+    entry = get_weights(name) if is_known else read_card(Path(name))
     if not isinstance(entry.architecture, Architecture):
         raise WeightsError(f"{name}: expected a network of framewatch's own, got {entry.architecture}")
-    return _build(entry, path), entry
-
-
-def _one_stage(
-    entry: WeightsEntry, path: Path, execution: Execution, score_threshold: float | None
-) -> OneStageDetector:
-    return OneStageDetector(_build(entry, path), entry, execution, score_threshold)
+    return _build(entry, weights_file(name)), entry
 
 
 def _build(entry: WeightsEntry, path: Path) -> DetectionNetwork:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from core.errors import SettingsError, WeightsError
+from core.types import Size
 from models.catalogue import CARD_KEY, WeightsEntry, decode_card, file_sha256
 from models.network import Predictions
 from models.one_stage import CanvasDetector
@@ -37,7 +38,11 @@ class OnnxEngine:
 
 
 def load_onnx_detector(
-    path: Path, device: str = "auto", precision: str = "auto", score_threshold: float | None = None
+    path: Path,
+    device: str = "auto",
+    precision: str = "auto",
+    score_threshold: float | None = None,
+    canvas: Size | None = None,
 ) -> CanvasDetector:
     """The detector in a file that `models.export.export_onnx` wrote.
 
@@ -47,7 +52,8 @@ def load_onnx_detector(
         raise SettingsError(f"precision: an ONNX file runs in the fp32 that it holds, got {precision!r}")
     session = _open(path, _providers(device))
     entry = _card(path, session)
-    return CanvasDetector(OnnxEngine(session, _multiple(path, session)), entry, score_threshold)
+    engine = OnnxEngine(session, _multiple(path, session))
+    return CanvasDetector(engine, entry.adjusted(score_threshold, canvas))
 
 
 def read_onnx_card(path: Path) -> WeightsEntry:

@@ -48,7 +48,7 @@ def download(entry: WeightsEntry) -> Path:
 
 
 class TorchvisionDetector:
-    """One of torchvision's detectors; it scales pictures itself, to a shorter side of 800 pixels."""
+    """One of torchvision's detectors; it scales pictures itself, to the canvas's shorter side."""
 
     def __init__(
         self, entry: WeightsEntry, path: Path, execution: Execution, score_threshold: float | None = None
@@ -59,7 +59,15 @@ class TorchvisionDetector:
         self.score_threshold = entry.score_threshold if score_threshold is None else score_threshold
         self._canvas = entry.canvas
         self._execution = execution
-        network = get_model(entry.name, weights=None, weights_backbone=None, num_classes=_CLASSES)
+        width, height = entry.canvas
+        network = get_model(
+            entry.name,
+            weights=None,
+            weights_backbone=None,
+            num_classes=_CLASSES,
+            min_size=height,
+            max_size=width,
+        )
         load_state_dict(network, read_state_dict(path))
         self._network = network.eval().to(execution.device, memory_format=torch.channels_last)
         self._labels = _label_table(entry.categories).to(execution.device)

@@ -31,7 +31,7 @@ from models.catalogue import (
     list_weights,
     read_card,
     register_weights,
-    shipped_file,
+    weights_file,
 )
 from models.network import DetectionNetwork
 
@@ -46,7 +46,7 @@ __all__ = [
     "read_state_dict",
     "register_weights",
     "save_checkpoint",
-    "shipped_file",
+    "weights_file",
 ]
 
 _DIGEST_KEY = "framewatch_sha256"

@@ -82,6 +82,7 @@ def make_parts(settings: Settings) -> Parts:
                 settings.precision.value,
                 compile=settings.compile,
                 score_threshold=settings.score_threshold,
+                canvas=settings.canvas_size,
             )
 
     database = open_database(settings.database_url)

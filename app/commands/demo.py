@@ -19,7 +19,8 @@ ORIGIN = (
 
 
 @with_settings(
-    "redis_url", "database_url", "model", "device", "precision", "batch_size", "score_threshold", "data_dir"
+    *("redis_url", "database_url", "model", "device", "precision", "batch_size", "score_threshold", "canvas"),
+    "data_dir",
 )
 def demo(
     settings: Settings,

@@ -37,7 +37,7 @@ class BenchOptions:
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for machines.")] = False
 
 
-@with_settings("model", "device", "precision", "compile", "batch_size")
+@with_settings("model", "device", "precision", "compile", "batch_size", "canvas")
 def bench(settings: Settings, options: BenchOptions) -> None:
     """Measures ms per frame, beside plain PyTorch, torchvision and timm. Takes about three minutes.
 

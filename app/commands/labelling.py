@@ -13,7 +13,7 @@ from app.tables import Column, print_hint, print_table
 from core.settings import Settings
 
 
-@with_settings("model", "device", "precision", "compile")
+@with_settings("model", "device", "precision", "compile", "canvas")
 def label(
     settings: Settings,
     data: Annotated[

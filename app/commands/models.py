@@ -65,7 +65,7 @@ def show(settings: Settings, name: NameOption = None, as_json: JsonOption = Fals
 
 
 @group.command()
-@with_settings("model", "device", "precision", "compile", "batch_size", "score_threshold")
+@with_settings("model", "device", "precision", "compile", "batch_size", "score_threshold", "canvas")
 def detect(
     settings: Settings,
     source: Annotated[

@@ -27,6 +27,7 @@ FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
         "compile",
         "batch_size",
         "score_threshold",
+        "canvas",
     ),
     *("worker_concurrency", "claim_timeout_s", "jpeg_quality", "namespace", "data_dir"),
 )

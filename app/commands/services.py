@@ -40,6 +40,7 @@ def ingest(settings: Settings) -> None:
         "compile",
         "batch_size",
         "score_threshold",
+        "canvas",
     ),
     *("decode_threads", "batch_timeout_s", "claim_timeout_s", "namespace"),
     *("evidence_url", "metrics_port", "metrics_host"),

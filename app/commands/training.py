@@ -82,6 +82,15 @@ class TrainOptions:
             help="Size that pictures are scaled to, multiples of 32 (default: grows to 512x384).",
         ),
     ] = None
+    distractors: Annotated[
+        int,
+        typer.Option(
+            "--distractors",
+            min=0,
+            metavar="N",
+            help="Draw up to N posts, signs, shrubs and the like, which are no class, into a picture.",
+        ),
+    ] = 0
     freeze_stem: Annotated[
         bool, typer.Option("--freeze-stem", help="Keep what comes before the backbone's first stage.")
     ] = False
@@ -155,6 +164,7 @@ class TrainOptions:
             parse_canvas,
             parse_exclusive,
             parse_source_weights,
+            with_distractors,
         )
         from models.training.config import TrainingConfig
 
@@ -193,7 +203,7 @@ class TrainOptions:
             learning_rate=self.learning_rate,
             device=settings.device,
             bf16=settings.precision is not Precision.FP32,
-            **(parse_canvas(self.canvas) if self.canvas else {}),
+            **with_distractors(parse_canvas(self.canvas) if self.canvas else {}, self.distractors),
         )
 
 
@@ -216,7 +226,7 @@ def train(settings: Settings, options: TrainOptions) -> None:
         )
 
 
-@with_settings("model", "device", "precision", "batch_size", "score_threshold")
+@with_settings("model", "device", "precision", "batch_size", "score_threshold", "canvas")
 def evaluate(
     settings: Settings,
     data: Annotated[

@@ -19,6 +19,7 @@ from core.settings import Settings
         "compile",
         "batch_size",
         "score_threshold",
+        "canvas",
     ),
     *("worker_concurrency", "jpeg_quality", "namespace", "data_dir"),
     service=True,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.training.dataset import DetectionDataset, Picture
+from models.training.distractors import draw_distractors
 
 MIN_VISIBLE = 0.35
 """Share of a box that must remain in the crop for it to be learned; less is ignored."""
@@ -39,10 +40,12 @@ class Strength:
     """How hard to augment."""
 
     mosaic: float = 0.6
-    """Probability of a grid of 2x2 (or, a quarter as often, 3x3) pictures."""
+    """Probability of a grid of 2x2 (or, half as often, 3x3) pictures."""
     min_zoom: float = 0.5
     max_zoom: float = 1.6
     """Range of picture size over the size that fits its place."""
+    distractors: int = 0
+    """Most posts, signs, shrubs and the like that are drawn into a picture."""
     colour: bool = True
     """Flip is always on; this switches colour jitter, blur, noise and JPEG artefacts."""
 
@@ -85,6 +88,8 @@ def compose(
     canvas = _Canvas(size, len(dataset.categories), rng)
     for index, place in zip(indices, _places(size, strength, rng), strict=False):
         _paste(canvas, dataset.image(int(index)), dataset.pictures[int(index)], place, strength, rng)
+    if strength.distractors:
+        draw_distractors(canvas.image, np.concatenate(canvas.boxes), strength.distractors, rng)
     if strength.colour:
         canvas.image = distort(canvas.image, rng)
     return canvas.finish()
@@ -97,7 +102,7 @@ def _places(
     width, height = size
     if rng.random() >= strength.mosaic:
         return [(0, 0, width, height)]
-    count = 3 if rng.random() < 0.2 else 2
+    count = 3 if rng.random() < 0.35 else 2
     edges = []
     for side in (width, height):
         inner = np.arange(1, count) / count + rng.uniform(-0.12, 0.12, count - 1)
@@ -188,6 +193,8 @@ def distort(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
     image = np.asarray(cv2.LUT(image, table_u8), np.uint8)
     if rng.random() < 0.35:
         image = _mix_with_grey(image, 0.0 if rng.random() < 0.5 else rng.uniform(0.2, 1.8))
+    if rng.random() < 0.25:
+        image = np.ascontiguousarray(image[..., rng.permutation(3)])  # paint of any colour
     if rng.random() < 0.15:
         image = np.asarray(cv2.GaussianBlur(image, (3, 3), rng.uniform(0.4, 1.2)), np.uint8)
     if rng.random() < 0.15:

@@ -37,7 +37,7 @@ from models.training.config import ProgressCallback, TrainingConfig, TrainingPro
 from models.training.dataset import DetectionDataset, read_coco
 from models.training.distillation import Teacher, correlation_loss
 from models.training.evaluation import EvaluationReport, evaluate_dataset
-from models.training.freezing import freeze_batch_norms, freeze_stem
+from models.training.freezing import fold_frozen_norms, freeze_batch_norms, freeze_stem, unfold_norms
 from models.training.losses import DetectionLoss, LossParts
 from models.training.schedule import Schedule
 from models.training.starting import load_start_weights
@@ -93,6 +93,8 @@ class _Run:
             self.teacher.bequeath(network)
         if config.start_from is not None:
             load_start_weights(network, config.start_from, self._calibration_pictures())
+        if config.freeze_batch_norm:
+            fold_frozen_norms(network)
         self.network = network.to(self.device)
         self.network = self.network.to(memory_format=torch.channels_last)
         self.average = AveragedNetwork(self.network, config.average_decay)
@@ -214,7 +216,7 @@ class _Run:
     def export(self, path: Path) -> None:
         """Write the averaged weights with their description."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(path, self.average.network, self._entry())
+        save_checkpoint(path, unfold_norms(self.average.network), self._entry())
 
     def _entry(self) -> WeightsEntry:
         config = self.config

@@ -6,7 +6,7 @@ from app.commands.training import TrainOptions
 from app.training_options import StartingPoint, choose_start, parse_canvas, parse_exclusive
 from core.errors import ModelNotFoundError, SettingsError, WeightsError
 from core.settings import load_settings
-from models.catalogue import DEFAULT_WEIGHTS, shipped_file
+from models.catalogue import DEFAULT_WEIGHTS, weights_file
 from tests.app.conftest import Cli
 from tests.fakes import TINY_CATEGORIES
 from tests.models.training.pictures import write_shapes
@@ -17,7 +17,7 @@ CLASSES = ("person", "car", "bus", "truck")
 def test_known_weights_and_weights_files_are_gone_on_from(tiny_weights: Path) -> None:
     known = choose_start(DEFAULT_WEIGHTS, 16)
     assert known == StartingPoint(
-        "resnet50_thin", "fpn", 64, shipped_file(DEFAULT_WEIGHTS), (("car", "bus", "truck"),)
+        "resnet50_thin", "fpn", 64, weights_file(DEFAULT_WEIGHTS), (("car", "bus", "truck"),)
     )
     tiny = choose_start(str(tiny_weights), 64)
     assert (tiny.backbone, tiny.neck_channels, tiny.weights) == ("resnet18_thin", 16, tiny_weights)
@@ -72,11 +72,16 @@ def test_what_is_typed_reaches_the_trainer(folder: Path, tiny_weights: Path) -> 
         licence="CC0-1.0",
         source="shapes that a test drew",
         steps=30,
+        canvas="96x64",
+        distractors=3,
     )
     config = options.config(load_settings(precision="fp32"))
     assert config.exclusive == (("square", "disc"),)
     assert (config.score_threshold, config.teacher_weight, config.bf16) == (0.6, 2.5, False)
     assert (config.licence, config.source) == ("CC0-1.0", "shapes that a test drew")
+    assert config.canvas == (96, 64)
+    assert {phase.strength.distractors for phase in config.phases} == {3}
+    assert config.phases[-1].canvases == ((96, 64),)
     assert config.warm_up_steps == 4, "a tenth of a short run"
     assert (config.backbone, config.start_from) == ("resnet50_thin", None)
     assert options.config(load_settings()).bf16

@@ -95,7 +95,7 @@ def test_a_shipped_file_that_was_changed_or_removed_is_refused(
     monkeypatch.setattr(catalogue, "WEIGHTS_FOLDER", tmp_path)
     with pytest.raises(WeightsError, match="are missing"):
         get_weights(catalogue.DEFAULT_WEIGHTS)
-    save_tiny_detector(tmp_path / f"{catalogue.DEFAULT_WEIGHTS}.safetensors")
+    save_tiny_detector(catalogue.weights_file(catalogue.DEFAULT_WEIGHTS))
     with pytest.raises(WeightsError, match=r"expected sha256 .* the file was changed"):
         get_weights(catalogue.DEFAULT_WEIGHTS)
 

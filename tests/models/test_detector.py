@@ -86,6 +86,17 @@ def test_the_threshold_can_be_given(weights: Path) -> None:
         load_detector(weights, score_threshold=1.5)
 
 
+def test_the_canvas_can_be_given(weights: Path, tmp_path: Path) -> None:
+    large = load_detector(
+        save_tiny_detector(tmp_path / "large.safetensors", canvas=(256, 160)), "cpu", "fp32"
+    )
+    given = load_detector(weights, "cpu", "fp32", canvas=(256, 160))
+    own = load_detector(weights, "cpu", "fp32")
+    picture = numbered_picture(7, (640, 480))
+    assert_same(given.predict([picture])[0], large.predict([picture])[0])
+    assert len(given.predict([picture])[0]) != len(own.predict([picture])[0])
+
+
 def test_bfloat16_sees_nearly_the_same(weights: Path, detector: Detector) -> None:
     reduced = load_detector(weights, precision="bf16")
     picture = numbered_picture(5)

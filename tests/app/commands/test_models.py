@@ -259,15 +259,17 @@ def test_bench_measures_side_by_side(cli: Cli, annotations: Path, tiny_weights: 
 
 def test_bench_prints_a_table(cli: Cli, tiny_weights: Path) -> None:
     words = ("models", "bench", "--model", tiny_weights, "--rounds", "1", "--batches", "1", "--backbones", "")
-    lines = cli(*words).out.splitlines()
+    lines = cli(*words, "--canvas", "96x64").out.splitlines()
     assert lines[0].split() == ["ms", "per", "frame", "implementation", "precision", "batch", "1"]
-    assert sum(line.startswith("tiny at 128x96") for line in lines) == 4
+    assert sum(line.startswith("tiny at 96x64") for line in lines) == 4
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("bench", "--batches", "1,x"), "--batches: expected batch sizes such as 1,4,8,16; got '1,x'"),
+        (("bench", "--canvas", "384x640"), "expected WIDTHxHEIGHT of a landscape picture, 64 to 4096 pixels"),
+        (("bench", "--canvas", "640"), "got '640'"),
         (("bench", "--backbones", "resnet51"), "got 'resnet51'"),
         (("bench", "--model", "fcos_resnet50_fpn"), "expected a network of framewatch's own"),
         (("export", "--to", "tflite"), "--to: expected onnx or torchscript, got 'tflite'"),

@@ -40,6 +40,13 @@ def test_the_same_seed_composes_the_same_picture(shapes: DetectionDataset) -> No
     assert first.boxes.tolist() == second.boxes.tolist()
 
 
+def test_distractors_leave_the_boxes_as_they_are(shapes: DetectionDataset) -> None:
+    plain = composed(shapes, Strength(mosaic=0.0, colour=False), seed=2)
+    busy = composed(shapes, Strength(mosaic=0.0, colour=False, distractors=20), seed=2)
+    assert busy.boxes.tolist() == plain.boxes.tolist()
+    assert (busy.image != plain.image).any()
+
+
 def test_objects_mostly_cut_off_are_ignored_instead_of_learned(shapes: DetectionDataset) -> None:
     crops = [composed(shapes, Strength(mosaic=0.0, min_zoom=2.5, max_zoom=3.0), seed) for seed in range(20)]
     assert any(len(crop.ignored_boxes) for crop in crops)

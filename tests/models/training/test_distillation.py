@@ -6,14 +6,14 @@ import torch
 from core.errors import WeightsError
 from models.network import DetectionNetwork, create_detector_network
 from models.training.distillation import Teacher, correlation_loss
-from models.weights import shipped_file
+from models.weights import weights_file
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def teacher() -> Teacher:
-    return Teacher(shipped_file("resnet50_thin_fpn"), CPU)
+    return Teacher(weights_file("resnet50_thin_fpn"), CPU)
 
 
 @pytest.fixture

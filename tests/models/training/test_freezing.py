@@ -1,9 +1,11 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from models.network import create_detector_network
-from models.training.freezing import freeze_batch_norms, freeze_stem
+from models.training.freezing import fold_frozen_norms, freeze_batch_norms, freeze_stem, unfold_norms
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,34 @@ def test_frozen_batch_norms_keep_statistics_scales_and_shifts() -> None:
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     assert all(norm.weight.grad is None and norm.bias.grad is None for norm in norms)
     assert network.backbone.conv1.weight.grad is not None
+
+
+@pytest.mark.parametrize("backbone", ["resnet18_thin", "dpn50_thin"])
+@pytest.mark.parametrize("neck", ["fpn", "csp"])
+def test_folded_for_training_and_back_a_network_computes_the_same(backbone: str, neck: str) -> None:
+    network = create_detector_network(backbone, neck, 2, 16).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.2)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+    images = torch.rand(2, 3, 64, 64) * 255
+    expected = network(images).logits
+    folded = copy.deepcopy(network)
+    fold_frozen_norms(folded)
+    assert torch.allclose(folded(images).logits, expected, atol=1e-4)
+    whole = unfold_norms(folded)
+    assert whole.state_dict().keys() == network.state_dict().keys()
+    assert torch.allclose(whole(images).logits, expected, atol=1e-4)
+
+
+def test_folded_convolutions_learn_weight_and_shift() -> None:
+    network = create_detector_network("resnet18_thin", "fpn", 2, 16).train()
+    freeze_batch_norms(network)
+    fold_frozen_norms(network)
+    network(torch.rand(2, 3, 64, 64) * 255).logits.sum().backward()
+    first = network.backbone.conv1
+    assert first.bias is not None
+    assert first.weight.grad is not None
+    assert first.bias.grad is not None

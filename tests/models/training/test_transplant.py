@@ -14,9 +14,9 @@ from models.network import create_detector_network
 from models.training.distillation import Teacher, correlation_loss
 from models.training.starting import load_start_weights
 from models.training.transplant import group_channels, transplant
-from models.weights import shipped_file
+from models.weights import weights_file
 
-TEACHER = shipped_file("resnet50_thin_fpn")
+TEACHER = weights_file("resnet50_thin_fpn")
 
 
 def pictures(count: int, side: int = 96) -> list[torch.Tensor]:

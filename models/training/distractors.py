@@ -1,0 +1,182 @@
+"""Things that are none of the classes, drawn into training pictures: posts, signs, cones, bins and shrubs.
+
+Few annotated pictures show street furniture, so that a detector takes upright things for people. Drawn
+ones are cheap, and teach what holds for real ones too: that an outline which stands out is not enough.
+Random drawings beside which the real thing is learned are known from domain randomisation (Tobin et al.
+2017, arXiv:1703.06907).
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+LEAST_HEIGHT_PX = 10.0
+MOST_HEIGHT_SHARE = 0.6
+"""Of the picture's height."""
+MOST_COVER = 0.1
+"""A distractor that would cover more of an object is left out: objects stay recognisable."""
+TEXTURED = 0.5
+"""Share that wears a part of the picture, enlarged: leaves, bark, walls and whatever else is there."""
+AT_THE_EDGE = 0.2
+"""Share that the left or right edge cuts, as it cuts what stands near to a camera."""
+MARGIN_PX = 2
+"""Around the drawing, for its soft edge."""
+
+Image = NDArray[np.uint8]
+Paint = NDArray[np.float32]
+"""(H, W, 3), 0..255."""
+Mask = NDArray[np.uint8]
+"""(H, W): 255 where the thing is."""
+
+
+def draw_distractors(image: Image, boxes: NDArray[np.float32], most: int, rng: np.random.Generator) -> None:
+    """Draw up to `most` of them into `image` (H, W, 3) in place, beside the objects in `boxes` (N, 4)."""
+    for _ in range(int(rng.integers(0, most + 1))):
+        _draw(image, boxes, rng)
+
+
+def _draw(image: Image, boxes: NDArray[np.float32], rng: np.random.Generator) -> None:
+    height, width = image.shape[:2]
+    shape = _SHAPES[int(rng.integers(len(_SHAPES)))]
+    tall = float(np.exp(rng.uniform(np.log(LEAST_HEIGHT_PX), np.log(MOST_HEIGHT_SHARE * height))))
+    mask, paint = shape(tall, rng)
+    rows, columns = mask.shape
+    if rng.random() < TEXTURED:
+        paint = _texture(image, mask, rng)
+    left, top = int(rng.integers(-columns // 2, width)), int(rng.integers(-rows // 2, height))
+    if rng.random() < AT_THE_EDGE:
+        left = (
+            -int(columns * rng.uniform(0, 0.6))
+            if rng.random() < 0.5
+            else width - int(columns * rng.uniform(0.4, 1))
+        )
+    x1, y1, x2, y2 = max(0, left), max(0, top), min(width, left + columns), min(height, top + rows)
+    if x2 <= x1 or y2 <= y1 or _covers(np.array([x1, y1, x2, y2], np.float32), boxes):
+        return
+    seen = slice(y1 - top, y2 - top), slice(x1 - left, x2 - left)
+    soft = cv2.GaussianBlur(mask, (3, 3), rng.uniform(0.4, 1.0))[seen].astype(np.float32) / 255  # (h, w)
+    target = image[y1:y2, x1:x2]
+    mixed = target + soft[..., None] * (paint[seen] - target)
+    target[:] = mixed.clip(0, 255).astype(np.uint8)
+
+
+def _texture(image: Image, mask: Mask, rng: np.random.Generator) -> Paint:
+    """A random part of the picture at the mask's size, in another light."""
+    (height, width), (rows, columns) = image.shape[:2], mask.shape
+    zoom = rng.uniform(1.0, 4.0)
+    high, wide = min(height, max(1, int(rows / zoom))), min(width, max(1, int(columns / zoom)))
+    top, left = int(rng.integers(height - high + 1)), int(rng.integers(width - wide + 1))
+    part = cv2.resize(image[top : top + high, left : left + wide], (columns, rows)).astype(np.float32)
+    light = np.linspace(-1, 1, columns)[None, :, None] * rng.uniform(-40, 40)
+    return np.asarray(part * rng.uniform(0.4, 1.3) + light, np.float32)
+
+
+def _covers(box: NDArray[np.float32], objects: NDArray[np.float32]) -> bool:
+    """Whether a box (4,) covers too much of one of the objects (N, 4)."""
+    sides = (np.minimum(objects[:, 2:], box[2:]) - np.maximum(objects[:, :2], box[:2])).clip(0)
+    areas = (objects[:, 2:] - objects[:, :2]).prod(axis=1)
+    return bool((sides.prod(axis=1) > MOST_COVER * areas).any())
+
+
+def _blank(tall: float, wide: float) -> tuple[Mask, tuple[int, int, int, int]]:
+    """An empty mask with margins, and the rectangle inside them: x1, y1, x2, y2."""
+    height, width = max(3, round(tall)), max(2, round(wide))
+    mask = np.zeros((height + 2 * MARGIN_PX, width + 2 * MARGIN_PX), np.uint8)
+    return mask, (MARGIN_PX, MARGIN_PX, MARGIN_PX + width - 1, MARGIN_PX + height - 1)
+
+
+def _paint(mask: Mask, rng: np.random.Generator) -> Paint:
+    """A colour with light from one side, and rough to some degree."""
+    height, width = mask.shape
+    grey = rng.uniform(10, 245)
+    colour = grey + rng.normal(0, 1, 3) * (60 if rng.random() < 0.4 else 6)  # (3,)
+    light = np.linspace(-1, 1, width)[None, :] * rng.uniform(-50, 50)  # (1, W)
+    light = light + np.linspace(-1, 1, height)[:, None] * rng.uniform(-30, 30)  # (H, W)
+    rough = cv2.resize(
+        rng.normal(0, rng.uniform(2, 12), (max(1, height // 3), max(1, width // 3))), (width, height)
+    )
+    return np.asarray(colour + (light + rough)[..., None], np.float32)
+
+
+def _post(tall: float, rng: np.random.Generator) -> tuple[Mask, Paint]:
+    """A post, pole, bollard or trunk, perhaps leaning, perhaps with a sign or lamp."""
+    thick = max(1.5, tall * rng.uniform(0.03, 0.25))
+    has_sign = rng.random() < 0.45
+    sign = tall * rng.uniform(0.12, 0.4) if has_sign else 0.0
+    mask, (x1, y1, x2, y2) = _blank(tall, max(thick * 1.7, sign))
+    middle, lean = (x1 + x2) / 2, rng.uniform(-0.15, 0.15) * thick
+    foot = thick * rng.uniform(0.9, 1.5)
+    outline = [
+        (middle + lean - thick / 2, y1),
+        (middle + lean + thick / 2, y1),
+        (middle + foot / 2, y2),
+        (middle - foot / 2, y2),
+    ]
+    _fill(mask, outline)
+    paint = _paint(mask, rng)
+    if has_sign:
+        plate = np.zeros_like(mask)
+        centre = (round(middle), round(y1 + sign / 2))
+        if rng.random() < 0.5:
+            cv2.circle(plate, centre, max(1, round(sign / 2)), 255, -1)
+        else:
+            wide, high = (max(1, round(sign / 2 * share)) for share in (1.0, rng.uniform(0.5, 1)))
+            x, y = centre
+            cv2.rectangle(plate, (x - wide, y - high), (x + wide, y + high), 255, -1)
+        paint = np.where(plate[..., None] > 0, _paint(mask, rng), paint)
+        mask = np.maximum(mask, plate)
+    return mask, paint
+
+
+def _cone(tall: float, rng: np.random.Generator) -> tuple[Mask, Paint]:
+    """A cone, hydrant or pyramid with a stripe."""
+    mask, (x1, y1, x2, y2) = _blank(tall, tall * rng.uniform(0.4, 0.9))
+    middle, tip = (x1 + x2) / 2, (x2 - x1) * rng.uniform(0.02, 0.2)
+    _fill(mask, [(middle - tip, y1), (middle + tip, y1), (x2, y2), (x1, y2)])
+    paint = _paint(mask, rng)
+    stripe = slice(round(y1 + tall * rng.uniform(0.2, 0.4)), round(y1 + tall * rng.uniform(0.5, 0.7)))
+    paint[stripe] = _paint(mask, rng)[stripe]
+    return mask, paint
+
+
+def _bin(tall: float, rng: np.random.Generator) -> tuple[Mask, Paint]:
+    """A bin, cabinet, crate, door or window, perhaps with a frame."""
+    mask, (x1, y1, x2, y2) = _blank(tall, tall * rng.uniform(0.35, 1.6))
+    cv2.rectangle(mask, (x1, y1), (x2, y2), 255, -1)
+    paint = _paint(mask, rng)
+    if rng.random() < 0.6:
+        rim = max(1, round(tall * rng.uniform(0.04, 0.15)))
+        inner = slice(y1 + rim, max(y1 + rim, y2 - rim)), slice(x1 + rim, max(x1 + rim, x2 - rim))
+        paint[inner] = _paint(mask, rng)[inner]
+    return mask, paint
+
+
+def _shrub(tall: float, rng: np.random.Generator) -> tuple[Mask, Paint]:
+    """A shrub, a crown of a tree or a heap: uneven in outline and inside, dark below."""
+    mask, (x1, y1, x2, y2) = _blank(tall, tall * rng.uniform(0.4, 1.5))
+    centre, half = np.array([x1 + x2, y1 + y2]) / 2, np.array([x2 - x1, y2 - y1]) / 2
+    angles = np.linspace(0, 2 * np.pi, 18, endpoint=False)
+    reach = rng.uniform(0.55, 1.0, 18)[:, None]
+    _fill(mask, centre + half * reach * np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    height, width = mask.shape
+    leaves = cv2.resize(
+        rng.normal(0, rng.uniform(15, 55), (max(2, height // 4), max(2, width // 4))), (width, height)
+    )
+    green = np.array([0.6, 1.0, 0.8]) * rng.uniform(25, 120)
+    below = np.linspace(15, -25, height)[:, None]  # (H, 1)
+    return mask, np.asarray(green + (leaves + below)[..., None], np.float32)
+
+
+def _fill(mask: Mask, outline: object) -> None:
+    cv2.fillPoly(mask, [np.round(np.asarray(outline)).astype(np.int32)], 255)
+
+
+_SHAPES: tuple[Callable[[float, np.random.Generator], tuple[Mask, Paint]], ...] = (
+    _post,
+    _post,
+    _cone,
+    _bin,
+    _shrub,
+)
