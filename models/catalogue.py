@@ -21,7 +21,7 @@ CARD_KEY = "framewatch"
 """Key of the entry in a weights file."""
 ONNX_SUFFIX = ".onnx"
 _SHIPPED_SHA256: dict[str, str] = {
-    DEFAULT_WEIGHTS: "b5ef1d05463f8a3fc40b5fc32838203da16f7b7f4129b487adc4f8482422c807",
+    DEFAULT_WEIGHTS: "28fc2b3137b249242af44a114f59590848d8e09a3e7170f43c560892209bcf27",
     "dpn50_thin_fpn": "38aa12764cbad8cb6c84c38079fa6f0f818eb58f1b05194b58c026d96fd3e340",
 }
 

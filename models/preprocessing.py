@@ -18,6 +18,8 @@ Picture: TypeAlias = NDArray[np.uint8] | Tensor
 
 PAD_VALUE = 114
 """Grey of the letterbox's margin: near the mean of natural pictures, so that edges are faint."""
+MOST_ENLARGED = 1.25
+"""Small pictures are not enlarged by more: it shows nothing new and takes time."""
 LINEAR_FROM = 0.6
 """Scale from which linear interpolation leaves out no source pixel to speak of."""
 
@@ -70,11 +72,12 @@ class Letterbox:
 def fit_letterbox(source: Size, limit: Size, multiple: int) -> Letterbox:
     """A picture scaled to fit a landscape limit with its aspect kept; a portrait one swaps the limit's sides.
 
-    The canvas is no larger than the scaled picture needs, with sides that are multiples of `multiple`.
+    Small pictures grow `MOST_ENLARGED` times at most. The canvas is no larger than the scaled picture needs,
+    with sides that are multiples of `multiple`.
     """
     if source[0] < source[1]:
         limit = limit[1], limit[0]
-    factor = min(limit[0] / source[0], limit[1] / source[1])
+    factor = min(limit[0] / source[0], limit[1] / source[1], MOST_ENLARGED)
     width, height = (max(1, round(side * factor)) for side in source)
     return Letterbox(
         source, (width, height), (-(-width // multiple) * multiple, -(-height // multiple) * multiple)

@@ -44,6 +44,8 @@ class Strength:
     min_zoom: float = 0.5
     max_zoom: float = 1.6
     """Range of picture size over the size that fits its place."""
+    repaint: float = 0.0
+    """Probability of channels in another order: paint of any colour, where no class is told by its colour."""
     distractors: int = 0
     """Most posts, signs, shrubs and the like that are drawn into a picture."""
     colour: bool = True
@@ -92,6 +94,8 @@ def compose(
         draw_distractors(canvas.image, np.concatenate(canvas.boxes), strength.distractors, rng)
     if strength.colour:
         canvas.image = distort(canvas.image, rng)
+    if strength.repaint and rng.random() < strength.repaint:
+        canvas.image = np.ascontiguousarray(canvas.image[..., rng.permutation(3)])
     return canvas.finish()
 
 
@@ -193,8 +197,6 @@ def distort(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
     image = np.asarray(cv2.LUT(image, table_u8), np.uint8)
     if rng.random() < 0.35:
         image = _mix_with_grey(image, 0.0 if rng.random() < 0.5 else rng.uniform(0.2, 1.8))
-    if rng.random() < 0.25:
-        image = np.ascontiguousarray(image[..., rng.permutation(3)])  # paint of any colour
     if rng.random() < 0.15:
         image = np.asarray(cv2.GaussianBlur(image, (3, 3), rng.uniform(0.4, 1.2)), np.uint8)
     if rng.random() < 0.15:

@@ -12,15 +12,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from core.types import Size
+
 LEAST_HEIGHT_PX = 10.0
 MOST_HEIGHT_SHARE = 0.6
 """Of the picture's height."""
-MOST_COVER = 0.1
+MOST_COVER = 0.15
 """A distractor that would cover more of an object is left out: objects stay recognisable."""
 TEXTURED = 0.5
 """Share that wears a part of the picture, enlarged: leaves, bark, walls and whatever else is there."""
 AT_THE_EDGE = 0.2
 """Share that the left or right edge cuts, as it cuts what stands near to a camera."""
+IN_FRONT = 0.25
+"""Share that stands before an object, unless it would cover too much of it."""
 MARGIN_PX = 2
 """Around the drawing, for its soft edge."""
 
@@ -45,13 +49,7 @@ def _draw(image: Image, boxes: NDArray[np.float32], rng: np.random.Generator) ->
     rows, columns = mask.shape
     if rng.random() < TEXTURED:
         paint = _texture(image, mask, rng)
-    left, top = int(rng.integers(-columns // 2, width)), int(rng.integers(-rows // 2, height))
-    if rng.random() < AT_THE_EDGE:
-        left = (
-            -int(columns * rng.uniform(0, 0.6))
-            if rng.random() < 0.5
-            else width - int(columns * rng.uniform(0.4, 1))
-        )
+    left, top = _place((width, height), (columns, rows), boxes, rng)
     x1, y1, x2, y2 = max(0, left), max(0, top), min(width, left + columns), min(height, top + rows)
     if x2 <= x1 or y2 <= y1 or _covers(np.array([x1, y1, x2, y2], np.float32), boxes):
         return
@@ -60,6 +58,23 @@ def _draw(image: Image, boxes: NDArray[np.float32], rng: np.random.Generator) ->
     target = image[y1:y2, x1:x2]
     mixed = target + soft[..., None] * (paint[seen] - target)
     target[:] = mixed.clip(0, 255).astype(np.uint8)
+
+
+def _place(
+    picture: Size, thing: Size, objects: NDArray[np.float32], rng: np.random.Generator
+) -> tuple[int, int]:
+    """Left and top of a thing: anywhere, cut by an edge, or before one of the objects (N, 4)."""
+    (width, height), (columns, rows) = picture, thing
+    left, top = int(rng.integers(-columns // 2, width)), int(rng.integers(-rows // 2, height))
+    choice = rng.random()
+    if choice < AT_THE_EDGE:
+        hidden = int(columns * rng.uniform(0, 0.6))
+        left = -hidden if rng.random() < 0.5 else width - columns + hidden
+    elif choice < AT_THE_EDGE + IN_FRONT and len(objects):
+        x1, y1, x2, y2 = objects[int(rng.integers(len(objects)))]
+        left = int(rng.uniform(x1, x2) - columns / 2)
+        top = int(y2 - rows + rng.uniform(-0.2, 0.4) * (y2 - y1))
+    return left, top
 
 
 def _texture(image: Image, mask: Mask, rng: np.random.Generator) -> Paint:

@@ -38,15 +38,24 @@ def fold_frozen_norms(network: nn.Module) -> None:
     for module, (first, convolution), (second, norm) in list(norms_after_convolutions(network)):
         folded = fuse_conv_bn_eval(convolution.eval(), norm.eval())
         setattr(module, first, folded.requires_grad_(convolution.weight.requires_grad))
-        setattr(module, second, FoldedNorm(norm.eps))
+        setattr(module, second, FoldedNorm(norm))
 
 
 class FoldedNorm(nn.Module):
-    """Stands where a batch norm was, and does nothing."""
+    """Stands where a batch norm was, and does nothing but know its statistics."""
 
-    def __init__(self, eps: float) -> None:
+    mean: Tensor
+    var: Tensor
+    """(C,): of the folded convolution's output without its bias, as the norm's own statistics tell."""
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
-        self.eps = eps
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
+        self.register_buffer("mean", norm.running_mean * scale, persistent=False)
+        self.register_buffer("var", norm.running_var * scale.square(), persistent=False)
+        self.eps = norm.eps
 
     def forward(self, features: Tensor) -> Tensor:
         return features
@@ -56,22 +65,28 @@ NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 def unfold_norms(network: NetworkT) -> NetworkT:
-    """A copy with batch norms where they were: convolutions keep what was folded in, norms only shift."""
+    """A copy with batch norms where they were, for use as it is and for training them again.
+
+    Convolutions keep what was folded in; norms have its statistics, undo them, and add the bias.
+    """
     whole = copy.deepcopy(network)
     for module in list(whole.modules()):
         for (_, convolution), (name, norm) in pairwise(list(module.named_children())):
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, FoldedNorm):
-                setattr(module, name, _shift_of(convolution, norm.eps).train(module.training))
+                setattr(module, name, _unfolded(convolution, norm).train(module.training))
     return whole
 
 
-def _shift_of(convolution: nn.Conv2d, eps: float) -> nn.BatchNorm2d:
-    """A batch norm that adds what the convolution has added so far, and stops it from doing so."""
-    norm = nn.BatchNorm2d(convolution.out_channels, eps)
+@torch.no_grad()
+def _unfolded(convolution: nn.Conv2d, folded: FoldedNorm) -> nn.BatchNorm2d:
+    """The norm that takes over the bias of a convolution."""
+    norm = nn.BatchNorm2d(convolution.out_channels, folded.eps)
     assert convolution.bias is not None
+    assert norm.running_mean is not None
     assert norm.running_var is not None
-    with torch.no_grad():
-        norm.bias.copy_(convolution.bias)
-        norm.running_var.sub_(eps)
+    norm.running_mean.copy_(folded.mean)
+    norm.running_var.copy_(folded.var)
+    norm.weight.copy_((folded.var + folded.eps).sqrt())
+    norm.bias.copy_(convolution.bias + folded.mean)
     convolution.bias = None
     return norm

@@ -28,6 +28,12 @@ def test_objects_stay_recognisable(seed: int) -> None:
     assert inside.mean() <= 4 * MOST_COVER
 
 
+def test_some_stand_before_an_object_and_some_are_cut_by_an_edge() -> None:
+    pictures = [drawn([[10, 5, 150, 115]], most=3, seed=seed) for seed in range(60)]
+    assert sum(picture[20:100, 30:130].any() for picture in pictures) > 3
+    assert sum(picture[:, 0].any() or picture[:, -1].any() for picture in pictures) > 3
+
+
 @pytest.mark.parametrize("shape", dict.fromkeys(_SHAPES))
 @pytest.mark.parametrize("tall", [10.0, 37.0, 300.0])
 def test_every_shape_lies_inside_its_mask(shape: object, tall: float) -> None:

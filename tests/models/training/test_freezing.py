@@ -55,6 +55,19 @@ def test_folded_for_training_and_back_a_network_computes_the_same(backbone: str,
     assert torch.allclose(whole(images).logits, expected, atol=1e-4)
 
 
+def test_unfolded_norms_have_the_statistics_to_go_on_from() -> None:
+    network = create_detector_network("resnet18_thin", "fpn", 2, 16).train()
+    images = torch.rand(4, 3, 96, 96) * 255
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    network(images)
+    expected = network(images).logits
+    folded = copy.deepcopy(network)
+    fold_frozen_norms(folded)
+    assert torch.allclose(unfold_norms(folded).train()(images).logits, expected, atol=1e-2)
+
+
 def test_folded_convolutions_learn_weight_and_shift() -> None:
     network = create_detector_network("resnet18_thin", "fpn", 2, 16).train()
     freeze_batch_norms(network)

