@@ -40,6 +40,14 @@ def test_the_same_seed_composes_the_same_picture(shapes: DetectionDataset) -> No
     assert first.boxes.tolist() == second.boxes.tolist()
 
 
+def test_repainting_gives_the_same_picture_other_colours(shapes: DetectionDataset) -> None:
+    plain = composed(shapes, Strength(mosaic=0.0), seed=2).image
+    painted = [composed(shapes, Strength(mosaic=0.0, repaint=1.0), seed=2).image for _ in range(2)]
+    assert (painted[0] == painted[1]).all()
+    assert (painted[0] != plain).any()
+    assert (np.sort(painted[0], axis=2) == np.sort(plain, axis=2)).all()
+
+
 def test_distractors_leave_the_boxes_as_they_are(shapes: DetectionDataset) -> None:
     plain = composed(shapes, Strength(mosaic=0.0, colour=False), seed=2)
     busy = composed(shapes, Strength(mosaic=0.0, colour=False, distractors=20), seed=2)
