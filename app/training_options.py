@@ -8,6 +8,7 @@ from typing import Any
 
 from app.filters import split_names
 from core.errors import ModelNotFoundError, SettingsError
+from core.settings import parse_size
 from models.architecture import Architecture
 from models.backbones import list_backbones
 from models.catalogue import WeightsEntry, get_weights, list_weights, read_card, weights_file
@@ -61,10 +62,10 @@ def _from_weights(entry: WeightsEntry, path: Path) -> StartingPoint:
 
 def parse_canvas(text: str) -> dict[str, Any]:
     """Fields of a TrainingConfig for a canvas WxH: the first phase shrinks it. Raises SettingsError."""
-    width, _, height = text.partition("x")
-    if not (width.isdigit() and height.isdigit()) or min(int(width), int(height)) < 64:
-        raise SettingsError(f"--canvas: expected WIDTHxHEIGHT from 64x64 up, such as 640x480; got {text!r}")
-    size = (int(width), int(height))
+    try:
+        size = parse_size(text)
+    except ValueError as error:
+        raise SettingsError(f"--canvas: {error}; got {text!r}") from None
     if size[0] % 32 or size[1] % 32:
         raise SettingsError(f"--canvas: expected multiples of 32, got {text}")
     small = (max(64, size[0] * 3 // 4 // 32 * 32), max(64, size[1] * 3 // 4 // 32 * 32))

@@ -41,7 +41,7 @@ def fold_frozen_norms(network: nn.Module) -> None:
         setattr(module, second, FoldedNorm(norm))
 
 
-class FoldedNorm(nn.Module):
+class FoldedNorm(nn.Identity):
     """Stands where a batch norm was, and does nothing but know its statistics."""
 
     mean: Tensor
@@ -56,9 +56,6 @@ class FoldedNorm(nn.Module):
         self.register_buffer("mean", norm.running_mean * scale, persistent=False)
         self.register_buffer("var", norm.running_var * scale.square(), persistent=False)
         self.eps = norm.eps
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
 
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
