@@ -26,9 +26,11 @@ from models.device import choose_device, choose_precision
 from models.engine import Execution
 from models.network import DetectionNetwork
 from models.one_stage import CanvasDetector, OneStageDetector
+from models.onnx_detector import load_onnx_detector
 from models.reference_bodies import reference_body
 from models.speed import (
     EAGER,
+    EXPORTED,
     OURS_READY,
     PLAIN,
     SERVED,
@@ -37,6 +39,7 @@ from models.speed import (
     Timing,
     body_contenders,
     detector_contenders,
+    exported_contender,
     measure,
     times_as_fast,
 )
@@ -56,6 +59,8 @@ class Plan:
     data: Path | None = None
     images: Path | None = None
     limit: int | None = None
+    exported: Path | None = None
+    """An ONNX file of the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,9 @@ def bench(settings: Settings, plan: Plan, progress: Callable[[float], None]) -> 
     entry = entry.adjusted(None, settings.canvas_size)
     assert isinstance(entry.architecture, Architecture)
     contenders = detector_contenders(network, entry, execution)
+    if plan.exported is not None:
+        exported = load_onnx_detector(plan.exported, settings.device, canvas=entry.canvas)
+        contenders.append(exported_contender(exported, entry))
     own = entry.architecture.backbone
     if own not in plan.bodies and (reference := reference_body(own)) is not None:
         contenders += body_contenders(own, entry.canvas, execution, reference)
@@ -159,8 +167,9 @@ def _ratios(timings: Sequence[Timing]) -> list[Ratio]:
         contenders[one.subject, one.implementation, one.precision] = one
     ratios = []
     for (subject, implementation, precision), contender in contenders.items():
-        if implementation == SERVED:
-            what = f"{subject}: {precision} as workers run it, against plain float32"
+        if implementation in (SERVED, EXPORTED):
+            how = "by ONNX Runtime" if implementation == EXPORTED else "as workers run it"
+            what = f"{subject}: {precision} {how}, against plain float32"
             other = contenders[subject, PLAIN, "fp32"]
             ratios.append(Ratio(what, _times_as_fast(contender, other, timings)))
         elif implementation.endswith(EAGER) and not implementation.startswith("ours"):
@@ -183,12 +192,15 @@ def _score(
 ) -> tuple[Precision, ...]:
     if plan.data is None:
         return ()
-    detectors = {
+    detectors: dict[str, CanvasDetector] = {
         f"{str(execution.dtype).removeprefix('torch.')} as workers run it": OneStageDetector(
             network, entry, execution, EVALUATION_SCORE
         ),
         "plain float32": CanvasDetector(PlainEngine(network, execution.device), entry, EVALUATION_SCORE),
     }
+    if plan.exported is not None:
+        exported = load_onnx_detector(plan.exported, score_threshold=EVALUATION_SCORE, canvas=entry.canvas)
+        detectors[f"{exported.precision} by ONNX Runtime"] = exported
     images = plan.images or default_images(plan.data)
     found = []
     for what, detector in detectors.items():

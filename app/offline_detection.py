@@ -79,6 +79,19 @@ def detect_offline(source: str, output: Path | None, settings: Settings, *, as_j
     return f"{found} detections in {count} {noun} by {detector.name}, {count / seconds:.1f} pictures/s{where}"
 
 
+def sample_pictures(source: str, most: int = 64) -> list[NDArray[np.uint8]]:
+    """Pictures (H, W, 3) BGR of a picture, a folder or a video, evenly spread. Raises SourceError."""
+    if not is_recorded(source):
+        raise SourceError(f"{source}: expected a picture, a folder of pictures or a video")
+    with open_source(source) as opened:
+        stride = max(1, (opened.format.frames or 0) // most)
+        shots = _read_shots(Path(source), opened)
+        pictures = [shot.image for shot in islice(shots, 0, stride * most, stride)]
+    if not pictures:
+        raise SourceError(f"{source}: expected pictures that can be decoded, got none")
+    return pictures
+
+
 def to_record(shot: Shot, detections: Detections) -> dict[str, object]:
     """The JSON object of one picture; boxes in pixels, x and y their top-left corner."""
     height, width = shot.image.shape[:2]

@@ -1,5 +1,7 @@
 """Where and in which arithmetic a network runs."""
 
+from typing import Any
+
 import torch
 
 from core.errors import SettingsError
@@ -40,11 +42,24 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         raise SettingsError(f"precision: expected auto, {', '.join(_DTYPES)}; got {name!r}")
     if name == "fp16" and device.type == "cpu":
         raise SettingsError("precision: fp16 is for CUDA devices; use bf16, fp32 or auto on a CPU")
+    if name == "bf16" and device.type == "cpu" and not can_compute_bf16():
+        raise SettingsError(
+            "precision: bf16 needs a CPU with AVX-512 (BW, VL and DQ) or AVX-NE-CONVERT, and this one has "
+            "neither; use fp32 or auto"
+        )
     return _DTYPES[name]
+
+
+def can_compute_bf16() -> bool:
+    """Whether oneDNN convolves in bf16 on this CPU, be it by converting to float32 and back."""
+    library: Any = torch.backends.mkldnn
+    operators: Any = torch.ops.mkldnn
+    return bool(library.is_available() and operators._is_mkldnn_bf16_supported())
 
 
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+    in_hardware = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return in_hardware and can_compute_bf16()

@@ -6,23 +6,32 @@ Both take pictures uint8 (B, H, W, 3) BGR, with H and W multiples of the last st
 
 import json
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torchvision.ops import box_iou
 
 from core.errors import WeightsError
+from core.types import Detections
 from models.catalogue import CARD_KEY, WeightsEntry, encode_card
 from models.folding import fold_batch_norms
 from models.network import DetectionNetwork
 from models.onnx_detector import INPUT, MULTIPLE_KEY, OUTPUTS, OnnxEngine, load_onnx_detector
+from models.quantization import INT8, CalibrationPictures, quantize_onnx
 
 SCORE_TOLERANCE = 1e-3
 BOX_TOLERANCE_PX = 0.1
+LEAST_AGREEMENT = 0.8
+"""Share of the network's objects that an int8 file must find."""
+SAME_OBJECT_IOU = 0.5
 _MOST_CELLS = 256
 """Of the coarsest map along a side: pictures of up to 8192 pixels with strides of 32."""
 
@@ -45,6 +54,20 @@ class ExportReport:
     box_difference_px: float
     shapes: tuple[tuple[int, int, int], ...]
     """Batch, height and width of each comparison."""
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Report:
+    """How an int8 file's detections differ from those of the network, on its calibration pictures."""
+
+    path: Path
+    pictures: int
+    objects: int
+    """That the network detects at its threshold."""
+    found: int
+    """Of these, by the file: same class, overlap of SAME_OBJECT_IOU."""
+    added: int
+    """That only the file detects."""
 
 
 class Surface(nn.Module):
@@ -76,6 +99,59 @@ def export(network: DetectionNetwork, entry: WeightsEntry, to: ExportFormat, pat
     finally:
         partial.unlink(missing_ok=True)
     return report
+
+
+def export_int8(
+    network: DetectionNetwork, entry: WeightsEntry, pictures: Sequence[NDArray[np.uint8]], path: Path
+) -> Int8Report:
+    """Write a detector as ONNX in 8-bit integers, called after the weights and int8, for the CPU.
+
+    `pictures` (H, W, 3) BGR of places like those it will see give the integers' ranges. The file appears only
+    if it finds what the network finds in them. Raises WeightsError where it does not, or where the network
+    finds nothing there.
+    """
+    with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        exact, partial = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
+        export(network, replace(entry, name=f"{entry.name}_{INT8}"), ExportFormat.ONNX, exact)
+        multiple = max(network.head.strides)
+        quantize_onnx(exact, partial, CalibrationPictures(pictures, entry.canvas, multiple))
+        report = _compare_detections(exact, partial, pictures, path)
+        partial.replace(path)
+    return report
+
+
+def _compare_detections(
+    exact: Path, quantized: Path, pictures: Sequence[NDArray[np.uint8]], path: Path
+) -> Int8Report:
+    detectors = load_onnx_detector(exact, "cpu"), load_onnx_detector(quantized, "cpu")
+    objects, found, added = 0, 0, 0
+    for picture in pictures:
+        expected, got = (detector.predict([picture])[0] for detector in detectors)
+        same = _count_same(expected, got)
+        objects, found, added = objects + len(expected), found + same, added + len(got) - same
+    if not objects:
+        raise WeightsError(
+            f"{path}: expected calibration pictures with objects that the network finds, got "
+            f"{len(pictures)} without any; take pictures or a video of the places that it is for"
+        )
+    if found < LEAST_AGREEMENT * objects:
+        raise WeightsError(
+            f"{path}: expected {LEAST_AGREEMENT:.0%} of the network's {objects} objects to be found in int8, "
+            f"got {found}; it was not kept: take more pictures, or other ones"
+        )
+    return Int8Report(path, len(pictures), objects, found, added)
+
+
+def _count_same(expected: Detections, got: Detections) -> int:
+    """How many objects both have found; each is counted once."""
+    iou = box_iou(torch.from_numpy(expected.boxes), torch.from_numpy(got.boxes)).numpy()  # (N, M)
+    iou *= expected.labels[:, None] == got.labels
+    count = 0
+    while iou.size and iou.max() >= SAME_OBJECT_IOU:
+        row, column = np.unravel_index(iou.argmax(), iou.shape)
+        iou[row], iou[:, column] = 0.0, 0.0
+        count += 1
+    return count
 
 
 def _write_onnx(surface: Surface, entry: WeightsEntry, path: Path) -> Run:
@@ -160,6 +236,6 @@ def _pictures(*shape: int) -> Tensor:
     return torch.randint(0, 256, (*shape, 3), dtype=torch.uint8, generator=generator)
 
 
-def default_path(entry: WeightsEntry, to: ExportFormat) -> Path:
+def default_path(entry: WeightsEntry, to: ExportFormat, *, int8: bool = False) -> Path:
     """Where an export goes unless told otherwise: in the working directory, after the weights."""
-    return Path(f"{entry.name}.{to.value}")
+    return Path(f"{entry.name}{f'_{INT8}' if int8 else ''}.{to.value}")

@@ -15,6 +15,8 @@ from models.one_stage import CanvasDetector
 
 MULTIPLE_KEY = "framewatch.multiple"
 """Key of the number that a picture's width and height are multiples of, in pixels."""
+PRECISION_KEY = "framewatch.precision"
+"""Key of the numbers that a file computes in; without it they are fp32."""
 INPUT = "pictures"
 """uint8 (B, H, W, 3), BGR."""
 OUTPUTS = ("logits", "boxes")
@@ -37,23 +39,33 @@ class OnnxEngine:
         return Predictions(torch.from_numpy(logits), torch.from_numpy(boxes))
 
 
+class OnnxDetector(CanvasDetector):
+    """A detector that came from an ONNX file."""
+
+    def __init__(self, engine: OnnxEngine, entry: WeightsEntry, precision: str) -> None:
+        super().__init__(engine, entry)
+        self.precision = precision
+        """What the file computes in, fp32 or int8."""
+
+
 def load_onnx_detector(
     path: Path,
     device: str = "auto",
     precision: str = "auto",
     score_threshold: float | None = None,
     canvas: Size | None = None,
-) -> CanvasDetector:
+) -> OnnxDetector:
     """The detector in a file that `models.export.export_onnx` wrote.
 
     Raises WeightsError for any other file, SettingsError for a device or precision that cannot be had.
     """
-    if precision not in ("auto", "fp32"):
-        raise SettingsError(f"precision: an ONNX file runs in the fp32 that it holds, got {precision!r}")
     session = _open(path, _providers(device))
     entry = _card(path, session)
+    held = session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "fp32")
+    if precision not in ("auto", held):
+        raise SettingsError(f"precision: an ONNX file runs in the {held} that it holds, got {precision!r}")
     engine = OnnxEngine(session, _multiple(path, session))
-    return CanvasDetector(engine, entry.adjusted(score_threshold, canvas))
+    return OnnxDetector(engine, entry.adjusted(score_threshold, canvas), held)
 
 
 def read_onnx_card(path: Path) -> WeightsEntry:

@@ -18,12 +18,14 @@ from models.catalogue import WeightsEntry
 from models.engine import Execution, speed_up
 from models.network import DetectionNetwork, Predictions
 from models.one_stage import CanvasDetector, OneStageDetector
+from models.onnx_detector import OnnxDetector
 from models.reference_bodies import ReferenceBody
 from models.weights import load_state_dict
 
 LEAST_FRAMES = 8
 """Small batches run several times in a row, so that each round times at least so many frames."""
 SERVED = "detector, as workers run it"
+EXPORTED = "detector, ONNX Runtime"
 UNCOMPILED = "detector, not compiled"
 PLAIN = "detector, plain eager"
 BACKBONE = "its bare backbone"
@@ -136,6 +138,13 @@ def detector_contenders(
         uncompiled = OneStageDetector(network, entry, eager)
         contenders.insert(1, Contender(subject, UNCOMPILED, precision, _predict(uncompiled, entry.canvas)))
     return contenders
+
+
+def exported_contender(detector: OnnxDetector, entry: WeightsEntry) -> Contender:
+    """A detector of `models.export`, as workers run it, beside those of its network's entry."""
+    width, height = entry.canvas
+    subject = f"{entry.name} at {width}x{height}"
+    return Contender(subject, EXPORTED, detector.precision, _predict(detector, entry.canvas))
 
 
 def body_contenders(

@@ -15,6 +15,7 @@ from models.weights import WeightsEntry, save_checkpoint
 from tests.clips import numbered_picture
 from tests.fakes import TINY_CATEGORIES, save_tiny_detector
 from tests.models.networks import stir_batch_norms
+from tests.models.precision import needs_bf16
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,7 @@ def test_the_canvas_can_be_given(weights: Path, tmp_path: Path) -> None:
     assert len(given.predict([picture])[0]) != len(own.predict([picture])[0])
 
 
+@needs_bf16
 def test_bfloat16_sees_nearly_the_same(weights: Path, detector: Detector) -> None:
     reduced = load_detector(weights, precision="bf16")
     picture = numbered_picture(5)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from core.errors import SettingsError
-from models.device import choose_device, choose_precision
+from models.device import can_compute_bf16, choose_device, choose_precision
 
 CPU = torch.device("cpu")
 
@@ -26,7 +26,15 @@ def test_auto_precision_is_bfloat16_where_the_cpu_computes_in_it() -> None:
 
 def test_a_named_precision_is_taken() -> None:
     assert choose_precision("fp32", CPU) is torch.float32
-    assert choose_precision("bf16", CPU) is torch.bfloat16
+    if can_compute_bf16():
+        assert choose_precision("bf16", CPU) is torch.bfloat16
+
+
+def test_bf16_is_refused_where_the_cpu_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(SettingsError, match=r"bf16 needs a CPU with AVX-512 .* use fp32 or auto"):
+        choose_precision("bf16", CPU)
+    assert choose_precision("auto", CPU) is torch.float32
 
 
 @pytest.mark.parametrize("name", ["fp16", "int8"])

@@ -6,6 +6,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from models.fused_convolution import FusedConv, fuse_convolutions
+from tests.models.precision import FAST_DTYPES
 
 
 class Small(nn.Module):
@@ -49,7 +50,7 @@ def steps(module: fx.GraphModule) -> int:
 
 
 @pytest.mark.parametrize("groups", [1, 4])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", FAST_DTYPES)
 @pytest.mark.parametrize("case", CASES)
 def test_fused_convolutions_compute_the_same(case: str, dtype: torch.dtype, groups: int) -> None:
     compute, expected_steps = CASES[case]

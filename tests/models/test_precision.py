@@ -7,10 +7,12 @@ import pytest
 from models.catalogue import shipped_names
 from models.detector import load_detector
 from models.training.evaluation import evaluate
+from tests.models.precision import needs_bf16
 
 STREET = Path(__file__).parents[1] / "data" / "street" / "vtest.json"
 
 
+@needs_bf16
 @pytest.mark.parametrize("name", shipped_names())
 def test_bfloat16_keeps_the_average_precision(name: str, street_clip: Path) -> None:
     scores = []

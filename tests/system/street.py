@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,23 @@ def framewatch(environment: Mapping[str, str], folder: Path, *words: str) -> str
     return done.stdout
 
 
-def start_framewatch(environment: Mapping[str, str], folder: Path, *words: str) -> "subprocess.Popen[str]":
-    """A command that goes on in the background."""
-    return subprocess.Popen(
+@contextmanager
+def start_framewatch(
+    environment: Mapping[str, str], folder: Path, *words: str
+) -> "Iterator[subprocess.Popen[str]]":
+    """A command that goes on in the background, and is killed if it is still there at the end."""
+    with subprocess.Popen(
         [FRAMEWATCH, *words],
         env=dict(environment),
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def select(database_url: str, statement: str, **values: object) -> list[tuple[Any, ...]]:

@@ -22,7 +22,7 @@ MAX_AGE_S = 2.0
 QUEUE_MAX_BYTES = 8 * 1024 * 1024
 OVERHEAD_BYTES = 2 * 1024 * 1024
 """What Redis needs beside the pictures: connections, streams, counters."""
-FRAMES_TO_SEE = 150
+FRAMES_TO_SEE = 80
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from models.backbones import list_backbones
 from models.catalogue import list_weights
 from tests.app.conftest import Cli
 from tests.clips import numbered_picture, write_clip
+from tests.models.precision import needs_bf16
 
 
 @pytest.fixture
@@ -233,6 +234,7 @@ def test_training_needs_one_length(cli: Cli, annotations: Path) -> None:
         assert "expected one of --steps and --hours" in done.error
 
 
+@needs_bf16
 def test_bench_measures_side_by_side(cli: Cli, annotations: Path, tiny_weights: Path) -> None:
     words = ("models", "bench", "--model", tiny_weights, "--precision", "bf16", "--rounds", "2")
     done = cli(*words, "--batches", "1,2", "--backbones", "resnet18", "--data", annotations, "--json")
@@ -273,6 +275,9 @@ def test_bench_prints_a_table(cli: Cli, tiny_weights: Path) -> None:
         (("bench", "--backbones", "resnet51"), "got 'resnet51'"),
         (("bench", "--model", "fcos_resnet50_fpn"), "expected a network of framewatch's own"),
         (("export", "--to", "tflite"), "--to: expected onnx or torchscript, got 'tflite'"),
+        (("export", "--to", "torchscript", "--int8", "street.mp4"), "--int8: expected --to onnx"),
+        (("export", "--int8", "nowhere.mp4"), "nowhere.mp4"),
+        (("export", "--int8", "rtsp://camera/stream"), "expected a picture, a folder of pictures or a video"),
         (("export", "-o", "mine.pb"), "expected a name that ends with .onnx"),
         (("export", "-o", "nowhere/mine.onnx"), "expected a folder at nowhere"),
         (("export", "--model", "fcos_resnet50_fpn"), "expected a network of framewatch's own"),
@@ -306,3 +311,21 @@ def test_an_exported_detector_detects(cli: Cli, pictures: Path, tiny_weights: Pa
     written = cli("models", "export", "--model", tiny_weights, "--to", "torchscript")
     assert (written.code, written.out.strip()) == (0, "tiny.torchscript")
     assert "of the network's own" in written.err
+
+
+def test_an_int8_export_is_fitted_to_pictures_and_measured_beside_the_network(
+    cli: Cli, annotations: Path, pictures: Path, tiny_weights: Path
+) -> None:
+    done = cli("models", "export", "--model", tiny_weights, "--int8", pictures, "--json")
+    assert done.code == 0, done.err
+    facts = json.loads(done.out)
+    assert (facts["path"], facts["pictures"]) == ("tiny_int8.onnx", 3)
+    assert 0 < facts["found"] <= facts["objects"]
+    words = ("models", "bench", "--model", tiny_weights, "--rounds", "1", "--batches", "1", "--backbones", "")
+    done = cli(*words, "--exported", "tiny_int8.onnx", "--data", annotations, "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    measured = {(row["implementation"], row["precision"]) for row in report["timings"]}
+    assert ("detector, ONNX Runtime", "int8") in measured
+    assert any("int8 by ONNX Runtime, against plain float32" in ratio["what"] for ratio in report["ratios"])
+    assert [one["what"] for one in report["average_precision"]][2:] == ["int8 by ONNX Runtime"]
