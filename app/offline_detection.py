@@ -21,7 +21,7 @@ from core.settings import Settings
 from core.types import Detections
 from ingest.sources import is_recorded, open_source
 from ingest.sources.images import SUFFIXES
-from ingest.sources.source import FrameSource
+from ingest.sources.source import FrameSource, SourceOptions
 from models.detector import Detector, load_detector
 
 LOG = logging.getLogger(__name__)
@@ -79,11 +79,14 @@ def detect_offline(source: str, output: Path | None, settings: Settings, *, as_j
     return f"{found} detections in {count} {noun} by {detector.name}, {count / seconds:.1f} pictures/s{where}"
 
 
-def sample_pictures(source: str, most: int = 64) -> list[NDArray[np.uint8]]:
-    """Pictures (H, W, 3) BGR of a picture, a folder or a video, evenly spread. Raises SourceError."""
+def sample_pictures(source: str, max_side: int, most: int = 64) -> list[NDArray[np.uint8]]:
+    """Pictures (H, W, 3) BGR of a picture, a folder or a video, evenly spread, shrunk to a longer side.
+
+    Raises SourceError.
+    """
     if not is_recorded(source):
         raise SourceError(f"{source}: expected a picture, a folder of pictures or a video")
-    with open_source(source) as opened:
+    with open_source(source, SourceOptions(max_side=max_side)) as opened:
         stride = max(1, (opened.format.frames or 0) // most)
         shots = _read_shots(Path(source), opened)
         pictures = [shot.image for shot in islice(shots, 0, stride * most, stride)]

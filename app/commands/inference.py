@@ -154,7 +154,7 @@ def _export_int8(
     from models.export import export_int8
 
     with stderr().status("fitting 8-bit integers to the pictures, and comparing; a minute or two"):
-        report = export_int8(network, entry, sample_pictures(source), path)
+        report = export_int8(network, entry, sample_pictures(source, max(entry.canvas)), path)
     size = path.stat().st_size
     if as_json:
         print(json.dumps({**asdict(report), "path": str(path), "bytes": size}, indent=2))
