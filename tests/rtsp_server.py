@@ -41,6 +41,8 @@ class Fault(Enum):
     """Accepts connections and sends nothing more."""
     GARBAGE = auto()
     """Sends random bytes as RTP payload."""
+    MOSTLY_GARBAGE = auto()
+    """The same, but a good keyframe in every tenth place."""
 
 
 @dataclass(frozen=True)
@@ -367,10 +369,13 @@ class _Session:
         if self._clip is not self._server.clip:
             self._clip, self._unit = self._server.clip, 0
         clip = self._clip
+        is_garbage = self._server.fault is Fault.GARBAGE
         unit = clip.units[self._unit % len(clip.units)]
+        if self._server.fault is Fault.MOSTLY_GARBAGE:
+            is_garbage, unit = self._unit % 10 != 0, clip.units[0]
         moment = self._first_time + int(self._sent_frames * _RTP_CLOCK_HZ / clip.fps)
         payloads = [payload for nal in unit for payload in _payloads(nal, clip.codec)]
-        if self._server.fault is Fault.GARBAGE:
+        if is_garbage:
             payloads = [secrets.token_bytes(len(payload)) for payload in payloads]
         packets = []
         if self._server.clock_ahead_s is not None and time.monotonic() - self._reported_at >= 1:

@@ -21,6 +21,9 @@ from ingest.sources.source import FrameSource, SourceFormat, SourceFrame, Source
 from ingest.sources.stream_decoder import StreamDecoder
 from ingest.timestamps import ClockReport, LiveTimeline, to_media_microseconds
 
+MOST_REFUSED = 2
+"""So many good pictures tell that a camera is back, however many packets were refused before."""
+
 
 class NetworkStream(FrameSource):
     """A camera's video stream; one decoding thread, as every camera has a process of its own."""
@@ -44,8 +47,8 @@ class NetworkStream(FrameSource):
         self._pictures = PictureMaker(options.max_side)
         self._keyframes = KeyframeChoice(options.fps, options.keyframes_only)
         self._timeline, self._sender = LiveTimeline(), SenderClock()
-        self._refused = False
-        """Whether the decoder refused a packet after the last good picture."""
+        self._refused = 0
+        """Packets that the decoder refused lately, MOST_REFUSED at most; a good picture takes one off."""
         self._container = self._open(url, demuxer_options)
         if not self._container.streams.video or self._container.streams.video[0].codec_context is None:
             self._container.close()
@@ -100,7 +103,7 @@ class NetworkStream(FrameSource):
                 yield SourceFrame(self._captured_at(frame, arrival_us), partial(self._pictures.make, frame))
             if damaged:
                 yield SourceFrame.damaged(self._captured_at(None, arrival_us))
-            if frames:
+            if frames and not self._refused:
                 last_frame_at = time.monotonic()
             else:
                 self._check_progress(last_frame_at)
@@ -145,18 +148,19 @@ class NetworkStream(FrameSource):
     def _decode(self, packet: "Packet[VideoStream]") -> tuple[bool, list[VideoFrame]]:
         """(whether the packet is damaged, the frames that it completed).
 
-        Of random bytes a decoder takes one packet in a hundred for a picture with errors: amid packets that
-        it refuses, such a picture is none. (Elsewhere it is one: streams without keyframes give no others.)
+        Of random bytes a decoder takes one packet in a hundred for a picture, with errors or without. Amid
+        packets that it refuses, one with errors is none (elsewhere it is one: streams without keyframes give
+        no others), and one without is no sign yet that the camera is back.
         """
         decode = self._decoder.decode_keyframe if self._keyframes.active else self._decoder.decode
         try:
             frames = decode(packet)
         except av.FFmpegError:
-            self._refused = True
+            self._refused = min(self._refused + 1, MOST_REFUSED)
             return True, []
         if self._refused and all(frame.is_corrupt for frame in frames):
             return bool(frames), []
-        self._refused = False
+        self._refused = max(0, self._refused - 1)
         return False, frames
 
     def close(self) -> None:
