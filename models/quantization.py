@@ -2,7 +2,7 @@
 
 Post-training quantization (Jacob et al. 2018, arXiv:1712.05877, section 2): weights get a scale for each
 output channel, tensors between layers the range that they took on calibration pictures. The sums of residual
-blocks stay in float32, for their long tails leave the integers too coarse.
+blocks stay in float32.
 """
 
 import logging
@@ -66,12 +66,12 @@ def quantize_onnx(source: Path, target: Path, pictures: CalibrationPictures) -> 
             reader,
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTIZED),
-            # Unsigned times signed is what CPUs multiply, and took half the time of signed times signed.
+            # Unsigned times signed is what AVX2 and VNNI multiply (page below).
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
             # Weights of 7 bits: with 8, sums of two products overflow on CPUs without VNNI
-            # (onnxruntime.ai/docs/performance/model-optimizations/quantization.html, "Data type selection").
+            # (onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
             reduce_range=True,
         )
     finally:
