@@ -78,11 +78,14 @@ def parse_canvas(text: str) -> dict[str, Any]:
     }
 
 
-def with_distractors(fields: dict[str, Any], most: int) -> dict[str, Any]:
-    """The same fields of a TrainingConfig with up to `most` things drawn into every picture."""
+def with_additions(fields: dict[str, Any], pasted: int, distractors: int) -> dict[str, Any]:
+    """The same fields of a TrainingConfig, with up to so many things added to every picture."""
     phases = fields.get("phases", DEFAULT_PHASES)
-    drawn = (replace(phase, strength=replace(phase.strength, distractors=most)) for phase in phases)
-    return {**fields, "phases": tuple(drawn)}
+    added = (
+        replace(phase, strength=replace(phase.strength, pasted=pasted, distractors=distractors))
+        for phase in phases
+    )
+    return {**fields, "phases": tuple(added)}
 
 
 def parse_source_weights(words: Sequence[str]) -> dict[str, float]:

@@ -82,6 +82,15 @@ class TrainOptions:
             help="Size that pictures are scaled to, multiples of 32 (default: grows to 512x384).",
         ),
     ] = None
+    paste: Annotated[
+        int,
+        typer.Option(
+            "--paste",
+            min=0,
+            metavar="N",
+            help="Cut objects out of pictures and paste up to N of them into another, each class as often.",
+        ),
+    ] = 0
     distractors: Annotated[
         int,
         typer.Option(
@@ -164,7 +173,7 @@ class TrainOptions:
             parse_canvas,
             parse_exclusive,
             parse_source_weights,
-            with_distractors,
+            with_additions,
         )
         from models.training.config import TrainingConfig
 
@@ -203,7 +212,7 @@ class TrainOptions:
             learning_rate=self.learning_rate,
             device=settings.device,
             bf16=settings.precision is not Precision.FP32,
-            **with_distractors(parse_canvas(self.canvas) if self.canvas else {}, self.distractors),
+            **with_additions(parse_canvas(self.canvas) if self.canvas else {}, self.paste, self.distractors),
         )
 
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.training.cutouts import Cutouts, paste
 from models.training.dataset import DetectionDataset, Picture
 from models.training.distractors import draw_distractors
 
@@ -46,6 +47,8 @@ class Strength:
     """Range of picture size over the size that fits its place."""
     repaint: float = 0.0
     """Probability of channels in another order: paint of any colour, where no class is told by its colour."""
+    pasted: int = 0
+    """Most objects cut out of other pictures that are pasted into a picture."""
     distractors: int = 0
     """Most posts, signs, shrubs and the like that are drawn into a picture."""
     colour: bool = True
@@ -85,11 +88,19 @@ def compose(
     size: tuple[int, int],
     strength: Strength,
     rng: np.random.Generator,
+    cutouts: Cutouts | None = None,
 ) -> Example:
-    """One training picture of `size` (w, h): `indices[0]` alone, or a mosaic of the nine `indices`."""
+    """One training picture of `size` (w, h): `indices[0]` alone, or a mosaic of the nine `indices`.
+
+    `cutouts` are the objects to paste.
+    """
     canvas = _Canvas(size, len(dataset.categories), rng)
     for index, place in zip(indices, _places(size, strength, rng), strict=False):
         _paste(canvas, dataset.image(int(index)), dataset.pictures[int(index)], place, strength, rng)
+    if strength.pasted and cutouts is not None:
+        boxes, labels = paste(canvas.image, np.concatenate(canvas.boxes), cutouts, strength.pasted, rng)
+        canvas.boxes.append(boxes)
+        canvas.labels.append(labels)
     if strength.distractors:
         draw_distractors(canvas.image, np.concatenate(canvas.boxes), strength.distractors, rng)
     if strength.colour:

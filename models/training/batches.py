@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from core.errors import UsageError
 from models.training.assignment import GroundTruth
 from models.training.augmentation import Example, Strength, compose
+from models.training.cutouts import Cutouts
 from models.training.dataset import DetectionDataset
 
 PICTURES_PER_EXAMPLE = 9
@@ -53,15 +54,22 @@ class Batch:
 class ExampleDataset(Dataset[tuple[int, Example]]):
     """Composes the example of a key; runs inside the loader's workers."""
 
-    def __init__(self, dataset: DetectionDataset, weights: NDArray[np.float64], seed: int) -> None:
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        weights: NDArray[np.float64],
+        seed: int,
+        cutouts: Cutouts | None = None,
+    ) -> None:
         self.dataset = dataset
         self.weights = weights
         self.seed = seed
+        self.cutouts = cutouts
 
     def __getitem__(self, key: ExampleKey) -> tuple[int, Example]:
         rng = np.random.default_rng([self.seed, key.step, key.slot])
         indices = rng.choice(len(self.dataset), PICTURES_PER_EXAMPLE, p=self.weights)
-        return key.step, compose(self.dataset, indices, key.canvas, key.strength, rng)
+        return key.step, compose(self.dataset, indices, key.canvas, key.strength, rng, self.cutouts)
 
 
 class StepSampler(Sampler[list[ExampleKey]]):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError  # noqa: TID251  only to catch it: torch raises it for what it refuses
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -34,6 +35,7 @@ from models.training.batches import (
     sampling_weights,
 )
 from models.training.config import ProgressCallback, TrainingConfig, TrainingProgress
+from models.training.cutouts import Cutouts, cut_out
 from models.training.dataset import DetectionDataset, read_coco
 from models.training.distillation import Teacher, correlation_loss
 from models.training.evaluation import EvaluationReport, evaluate_dataset
@@ -54,6 +56,8 @@ VALIDATION_THRESHOLD = 0.01
 """Average precision needs the low scores too."""
 CALIBRATION_CANVAS = (320, 320)
 CALIBRATION_PICTURES = 64
+CUTOUTS_PER_CLASS = 300
+"""Objects of each class to paste from: more look little different, and take seconds to cut out."""
 
 
 def train(config: TrainingConfig, progress: ProgressCallback | None = None) -> Path | None:
@@ -162,10 +166,15 @@ class _Run:
 
     def _batches(self) -> DataLoader[Batch]:
         self.dataset.preload(self.config.cache_bytes)
-        examples = ExampleDataset(self.dataset, self.weights, self.config.seed)
+        examples = ExampleDataset(self.dataset, self.weights, self.config.seed, self._cutouts())
         slots = self.team.slots(self.config.batch_size)
         sampler = StepSampler(self.step, slots, self.config.seed, self._phase_of_step)
         return create_loader(examples, sampler, self.config.loader_workers)
+
+    def _cutouts(self) -> Cutouts | None:
+        if not any(phase.strength.pasted for phase in self.config.phases):
+            return None
+        return cut_out(self.dataset, CUTOUTS_PER_CLASS, np.random.default_rng(self.config.seed))
 
     def _phase_of_step(self, step: int) -> Phase:
         return self.schedule.phase(self.schedule.progress(step, self.elapsed_s))

@@ -73,6 +73,7 @@ def test_what_is_typed_reaches_the_trainer(folder: Path, tiny_weights: Path) -> 
         source="shapes that a test drew",
         steps=30,
         canvas="96x64",
+        paste=2,
         distractors=3,
     )
     config = options.config(load_settings(precision="fp32"))
@@ -80,7 +81,7 @@ def test_what_is_typed_reaches_the_trainer(folder: Path, tiny_weights: Path) -> 
     assert (config.score_threshold, config.teacher_weight, config.bf16) == (0.6, 2.5, False)
     assert (config.licence, config.source) == ("CC0-1.0", "shapes that a test drew")
     assert config.canvas == (96, 64)
-    assert {phase.strength.distractors for phase in config.phases} == {3}
+    assert {(phase.strength.pasted, phase.strength.distractors) for phase in config.phases} == {(2, 3)}
     assert config.phases[-1].canvases == ((96, 64),)
     assert config.warm_up_steps == 4, "a tenth of a short run"
     assert (config.backbone, config.start_from) == ("resnet50_thin", None)

@@ -30,7 +30,7 @@ class Street:
             redis_url=redis.url,
             database_url=postgres.url,
             claim_timeout_s=CLAIM_TIMEOUT_S,
-            canvas="384x288",  # what is found is not looked at, and slow CPUs need minutes for more
+            canvas="192x160",  # what is found is not looked at, and slow CPUs need minutes for more
             data_dir=folder,
         )
 
