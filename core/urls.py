@@ -8,11 +8,13 @@ REFERENCE = re.compile(r"\$\{(?:(?P<variable>[A-Za-z_][A-Za-z0-9_]*)|file:(?P<fi
 """`${NAME}`: an environment variable; `${file:/path}`: what a file holds (ingest/references.py)."""
 _SECRET_PARAMETER = re.compile(
     r"(?P<name>(?P<in_path>[/_](?:password|passwd|pwd|pw)=)|[?&;][^=&;#]*"
-    r"(?:pass|passwd|password|passphrase|loginpas|pwd|psw|pw|token|secret|auth|api[_-]?key|credentials?)=)"
+    r"(?:pass|passwd|password|passphrase|loginpas|pwd|psw|pw|token|secret|auth|api[_-]?key|credentials?)=|"
+    r"[?&;]u(?:se?r)?=[^&;#]*[&;]p=)"
     r"(?P<value>(?(in_path)(?:(?!_[a-z]+=)[^&;#/])*|[^&;#]*))",
     re.IGNORECASE,
 )
-"""Of a query, or of a path as some recorders have it: /user=admin_password=SECRET_channel=1_stream=0.sdp."""
+"""Of a query, or of a path as some recorders have it: /user=admin_password=SECRET_channel=1_stream=0.sdp.
+A plain `p` is a password where it follows a user: ?u=admin&p=SECRET."""
 HIDDEN = "***"
 _STAND_IN = "\ue000"
 """For each character of a reference: of no meaning in a URL."""

@@ -27,6 +27,8 @@ SECRETS = [
     ("rtsp://cam/user=admin&password=hunter2&channel=1", "rtsp://cam/user=admin&password=***&channel=1"),
     ("http://cam/video?usr=admin&pw=hunter2", "http://cam/video?usr=admin&pw=***"),
     ("http://cam/video?token=hun_ter2_x=1", "http://cam/video?token=***"),
+    ("http://cam/video?u=admin&p=hunter2&c=1", "http://cam/video?u=admin&p=***&c=1"),
+    ("http://cam/video?c=1&user=admin&p=hunter2", "http://cam/video?c=1&user=admin&p=***"),
     ("postgresql+psycopg://me:hunter2@db/history", "postgresql+psycopg://me:***@db/history"),
 ]
 NO_SECRETS = [
@@ -47,6 +49,8 @@ NO_SECRETS = [
     "rtsp://[fe80::1]:554/live@1",
     "http://cam/snapshot.cgi?user=a&pwd=${GATE_PASSWORD}&size=1",
     "http://cam/stream?passage=2",
+    "http://cam/stream?p=2&u=1",
+    "http://cam/stream?u=admin&p=${GATE_PASSWORD}",
     "rtsp://cam/user=admin_password=${GATE_PASSWORD}_channel=1_stream=0.sdp",
     "rtsp://cam/user=admin_password=_channel=1_stream=0.sdp",
     "/clips/street:one@noon.mp4",
