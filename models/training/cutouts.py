@@ -31,7 +31,7 @@ REACH = 0.9
 GRABCUT_ROUNDS = 4
 ALONE = 0.1
 """Share of a box that other boxes may cover."""
-LEAST_PASTED_PX = 20.0
+LEAST_PASTED_PX = 28.0
 MOST_PASTED_SHARE = 0.45
 """Height of a pasted object: from so many pixels to this share of the picture's."""
 MOST_COVER = 0.3

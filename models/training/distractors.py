@@ -1,4 +1,4 @@
-"""Things that are none of the classes, drawn into training pictures: posts, signs, cones, bins and shrubs.
+"""Things that are none of the classes, drawn into training pictures: posts, cones, shrubs, manhole covers.
 
 Few annotated pictures show street furniture, so that a detector takes upright things for people. Drawn
 ones are cheap, and teach what holds for real ones too: that an outline which stands out is not enough.
@@ -184,6 +184,23 @@ def _shrub(tall: float, rng: np.random.Generator) -> tuple[Mask, Paint]:
     return mask, np.asarray(green + (leaves + below)[..., None], np.float32)
 
 
+def _patch(wide: float, rng: np.random.Generator) -> tuple[Mask, Paint]:
+    """A manhole cover, puddle, shadow or mark on the ground: flat, perhaps with a rim."""
+    mask, (x1, y1, x2, y2) = _blank(wide / rng.uniform(1.2, 4.0), wide)
+    centre, half = ((x1 + x2) // 2, (y1 + y2) // 2), (max(1, (x2 - x1) // 2), max(1, (y2 - y1) // 2))
+    lean = rng.uniform(-0.4, 0.4) * (x2 - x1)
+    if rng.random() < 0.6:
+        cv2.ellipse(mask, centre, half, 0, 0, 360, 255, -1)
+    else:
+        _fill(mask, [(x1 + max(0, lean), y1), (x2 + min(0, lean), y1), (x2 - max(0, lean), y2), (x1, y2)])
+    paint = _paint(mask, rng)
+    if rng.random() < 0.5:
+        inner = np.zeros_like(mask)
+        cv2.ellipse(inner, centre, (max(1, half[0] * 3 // 4), max(1, half[1] * 3 // 4)), 0, 0, 360, 255, -1)
+        paint = np.where(inner[..., None] > 0, _paint(mask, rng), paint)
+    return mask, paint
+
+
 def _fill(mask: Mask, outline: object) -> None:
     cv2.fillPoly(mask, [np.round(np.asarray(outline)).astype(np.int32)], 255)
 
@@ -194,4 +211,5 @@ _SHAPES: tuple[Callable[[float, np.random.Generator], tuple[Mask, Paint]], ...] 
     _cone,
     _bin,
     _shrub,
+    _patch,
 )
