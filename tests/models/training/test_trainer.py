@@ -57,9 +57,14 @@ def weights_of(config: TrainingConfig) -> dict[str, torch.Tensor]:
     return {**state["network"], **{f"average.{name}": tensor for name, tensor in state["average"].items()}}
 
 
+@pytest.mark.parametrize("pasted", [0, 3])
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
-    config: TrainingConfig, tmp_path: Path
+    config: TrainingConfig, tmp_path: Path, pasted: int
 ) -> None:
+    if pasted:
+        large = write_shapes(tmp_path / "large", 4, side=192)
+        phase = Phase(1.0, ((96, 96),), replace(GENTLE, pasted=pasted))
+        config = replace(config, train_json=large, images_dir=large.parent, phases=(phase,))
     train(config)
     interrupted = replace(config, work_dir=tmp_path / "interrupted")
     with pytest.raises(InterruptedRunError):
