@@ -13,7 +13,7 @@ from core.settings import Settings
 from models.detector import load_detector
 from models.training.config import TrainingConfig, TrainingProgress
 from models.training.evaluation import EvaluationReport, evaluate
-from models.training.trainer import train
+from models.training.trainer import CUTOUTS_PER_CLASS, train
 
 EVALUATION_SCORE = 0.01
 """Precision and recall are judged over all scores; what lies below changes the third digit of AP at most."""
@@ -48,6 +48,8 @@ def train_detector(config: TrainingConfig) -> Path | None:
             "expected one of --steps and --hours, got " + ("neither" if config.steps is None else "both")
         )
     write_config(config)
+    if any(phase.strength.pasted for phase in config.phases):
+        print_hint(f"cutting out up to {CUTOUTS_PER_CLASS} objects of each class before the first step")
     with _RunDisplay(config.work_dir) as display:
         path = train(config, display.show)
     if path is not None:

@@ -103,6 +103,16 @@ def test_two_processes_of_torchrun_learn_what_one_learns(
     assert moved > 10 * 1e-4, "more was learned than the two may differ by"
 
 
+def test_pasting_says_that_it_starts_and_what_it_needs(cli: Cli, shapes: Path, tiny_weights: Path) -> None:
+    """Here the largest object has 32 pixels."""
+    words = ("--data", shapes, "--model", tiny_weights, "--canvas", "96x96", "--steps", "1", "--paste", "2")
+    done = cli("models", "train", *words, "-o", "mine.safetensors")
+    assert done.code == 2
+    told, error = done.err.splitlines()
+    assert told == "cutting out up to 300 objects of each class before the first step"
+    assert "expected objects of 40 pixels and more that stand free, got none" in error
+
+
 def write_clip_of(pictures: Path, clip: Path) -> Path:
     """Every picture of the folder as a frame, at five a second."""
     with av.open(str(clip), "w") as container:
