@@ -97,7 +97,7 @@ class TrainOptions:
             "--distractors",
             min=0,
             metavar="N",
-            help="Draw up to N posts, signs, shrubs and the like, which are no class, into a picture.",
+            help="Draw up to N posts, signs, bicycles and the like, if no class of yours, into a picture.",
         ),
     ] = 0
     freeze_stem: Annotated[

@@ -50,7 +50,7 @@ class Strength:
     pasted: int = 0
     """Most objects cut out of other pictures that are pasted into a picture."""
     distractors: int = 0
-    """Most posts, signs, shrubs and the like that are drawn into a picture."""
+    """Most posts, signs, bicycles and the like that are drawn into a picture, unless they are a class."""
     colour: bool = True
     """Flip is always on; this switches colour jitter, blur, noise and JPEG artefacts."""
 
@@ -102,7 +102,8 @@ def compose(
         canvas.boxes.append(boxes)
         canvas.labels.append(labels)
     if strength.distractors:
-        draw_distractors(canvas.image, np.concatenate(canvas.boxes), strength.distractors, rng)
+        boxes = np.concatenate(canvas.boxes)
+        draw_distractors(canvas.image, boxes, dataset.categories, strength.distractors, rng)
     if strength.colour:
         canvas.image = distort(canvas.image, rng)
     if strength.repaint and rng.random() < strength.repaint:

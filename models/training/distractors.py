@@ -1,4 +1,4 @@
-"""Things that are none of the classes, drawn into training pictures: posts, cones, shrubs, manhole covers.
+"""Things that are none of the classes, drawn into training pictures: posts, shrubs, manhole covers, bicycles.
 
 Few annotated pictures show street furniture, so that a detector takes upright things for people. Drawn
 ones are cheap, and teach what holds for real ones too: that an outline which stands out is not enough.
@@ -6,7 +6,9 @@ Random drawings beside which the real thing is learned are known from domain ran
 2017, arXiv:1703.06907).
 """
 
+import re
 from collections.abc import Callable
+from functools import cache
 
 import cv2
 import numpy as np
@@ -25,6 +27,12 @@ AT_THE_EDGE = 0.2
 """Share that the left or right edge cuts, as it cuts what stands near to a camera."""
 IN_FRONT = 0.25
 """Share that stands before an object, unless it would cover too much of it."""
+RIDDEN = 0.6
+"""Share of bicycles that are drawn below an upright object: a person on one is no motorcycle."""
+UPRIGHT = 1.3
+"""Height over width from which an object can be a rider."""
+MOST_COVER_OF_RIDER = 0.3
+"""As `MOST_COVER`: a bicycle hides legs."""
 MARGIN_PX = 2
 """Around the drawing, for its soft edge."""
 
@@ -33,25 +41,51 @@ Paint = NDArray[np.float32]
 """(H, W, 3), 0..255."""
 Mask = NDArray[np.uint8]
 """(H, W): 255 where the thing is."""
+Shape = Callable[[float, np.random.Generator], tuple[Mask, Paint]]
+"""Draws one kind of thing at a height in pixels, flat ones at a width."""
 
 
-def draw_distractors(image: Image, boxes: NDArray[np.float32], most: int, rng: np.random.Generator) -> None:
-    """Draw up to `most` of them into `image` (H, W, 3) in place, beside the objects in `boxes` (N, 4)."""
-    for _ in range(int(rng.integers(0, most + 1))):
-        _draw(image, boxes, rng)
+def draw_distractors(
+    image: Image,
+    boxes: NDArray[np.float32],
+    categories: tuple[str, ...],
+    most: int,
+    rng: np.random.Generator,
+) -> None:
+    """Draw up to `most` of them into `image` (H, W, 3) in place, beside the objects in `boxes` (N, 4).
+
+    What one of the `categories` names is not drawn.
+    """
+    shapes = shapes_beside(categories)
+    for _ in range(int(rng.integers(0, most + 1)) if shapes else 0):
+        _draw(image, boxes, shapes[int(rng.integers(len(shapes)))], rng)
 
 
-def _draw(image: Image, boxes: NDArray[np.float32], rng: np.random.Generator) -> None:
+@cache
+def shapes_beside(categories: tuple[str, ...]) -> tuple[Shape, ...]:
+    """What may be drawn where `categories` are to be found."""
+    words = {word for name in categories for word in re.findall("[a-z]+", name.lower())}
+    return tuple(shape for shape, names in _SHAPES if words.isdisjoint(names))
+
+
+def _draw(image: Image, boxes: NDArray[np.float32], shape: Shape, rng: np.random.Generator) -> None:
     height, width = image.shape[:2]
-    shape = _SHAPES[int(rng.integers(len(_SHAPES)))]
     tall = float(np.exp(rng.uniform(np.log(LEAST_HEIGHT_PX), np.log(MOST_HEIGHT_SHARE * height))))
+    rider = _rider(boxes, rng) if shape is _bicycle else None
+    if rider is not None:
+        tall = float(rider[3] - rider[1]) * rng.uniform(0.45, 0.7)
     mask, paint = shape(tall, rng)
     rows, columns = mask.shape
     if rng.random() < TEXTURED:
         paint = _texture(image, mask, rng)
-    left, top = _place((width, height), (columns, rows), boxes, rng)
+    if rider is None:
+        left, top = _place((width, height), (columns, rows), boxes, rng)
+    else:
+        left, top = _below(rider, (columns, rows), rng)
     x1, y1, x2, y2 = max(0, left), max(0, top), min(width, left + columns), min(height, top + rows)
-    if x2 <= x1 or y2 <= y1 or _covers(np.array([x1, y1, x2, y2], np.float32), boxes):
+    filled = float(mask.mean()) / 255
+    limit = MOST_COVER if rider is None else MOST_COVER_OF_RIDER
+    if x2 <= x1 or y2 <= y1 or _covers(np.array([x1, y1, x2, y2], np.float32), boxes, limit / filled):
         return
     seen = slice(y1 - top, y2 - top), slice(x1 - left, x2 - left)
     soft = cv2.GaussianBlur(mask, (3, 3), rng.uniform(0.4, 1.0))[seen].astype(np.float32) / 255  # (h, w)
@@ -77,6 +111,22 @@ def _place(
     return left, top
 
 
+def _rider(boxes: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32] | None:
+    """One of the upright objects (N, 4), now and then none."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    upright = np.flatnonzero(sides[:, 1] > UPRIGHT * sides[:, 0])
+    if not len(upright) or rng.random() >= RIDDEN:
+        return None
+    return np.asarray(boxes[int(rng.choice(upright))])
+
+
+def _below(rider: NDArray[np.float32], thing: Size, rng: np.random.Generator) -> tuple[int, int]:
+    """Left and top of a bicycle under a rider (4,): its wheels reach below the feet."""
+    x1, y1, x2, y2 = rider
+    left = (x1 + x2 - thing[0]) / 2 + rng.uniform(-0.2, 0.2) * (x2 - x1)
+    return int(left), int(y2 - thing[1] + rng.uniform(0.0, 0.25) * (y2 - y1))
+
+
 def _texture(image: Image, mask: Mask, rng: np.random.Generator) -> Paint:
     """A random part of the picture at the mask's size, in another light."""
     (height, width), (rows, columns) = image.shape[:2], mask.shape
@@ -88,11 +138,11 @@ def _texture(image: Image, mask: Mask, rng: np.random.Generator) -> Paint:
     return np.asarray(part * rng.uniform(0.4, 1.3) + light, np.float32)
 
 
-def _covers(box: NDArray[np.float32], objects: NDArray[np.float32]) -> bool:
-    """Whether a box (4,) covers too much of one of the objects (N, 4)."""
+def _covers(box: NDArray[np.float32], objects: NDArray[np.float32], most: float) -> bool:
+    """Whether a box (4,) covers more than a share of one of the objects (N, 4)."""
     sides = (np.minimum(objects[:, 2:], box[2:]) - np.maximum(objects[:, :2], box[:2])).clip(0)
     areas = (objects[:, 2:] - objects[:, :2]).prod(axis=1)
-    return bool((sides.prod(axis=1) > MOST_COVER * areas).any())
+    return bool((sides.prod(axis=1) > most * areas).any())
 
 
 def _blank(tall: float, wide: float) -> tuple[Mask, tuple[int, int, int, int]]:
@@ -201,15 +251,59 @@ def _patch(wide: float, rng: np.random.Generator) -> tuple[Mask, Paint]:
     return mask, paint
 
 
+def _bicycle(tall: float, rng: np.random.Generator) -> tuple[Mask, Paint]:
+    """A bicycle from the side or at an angle: two thin wheels, a frame, a saddle and a handlebar."""
+    turned = rng.uniform(0.15, 1.0)  # of its length that is seen
+    mask, (x1, y1, x2, y2) = _blank(tall, tall * 1.65 * turned)
+    wheel = (y2 - y1) * rng.uniform(0.3, 0.36)  # radius
+    half = max(1.0, wheel * turned)
+    thin = max(1, round(tall * rng.uniform(0.015, 0.035)))
+    length = x2 - x1 - 2 * half
+
+    def at(along: float, up: float) -> tuple[int, int]:
+        """A point by its share of the wheel base from the rear hub, and of the height over the hubs."""
+        return max(x1, round(x1 + half + along * length)), max(y1, round(y2 - wheel - up * tall))
+
+    rear, front, crank, saddle, head = at(0, 0), at(1, 0), at(0.42, -0.02), at(0.28, 0.52), at(0.85, 0.5)
+    bar = head[0], y1 + thin
+
+    tyres = np.zeros_like(mask)
+    for hub in (rear, front):
+        axes = (max(1, round(half) - thin), max(1, round(wheel) - thin))
+        cv2.ellipse(tyres, hub, axes, 0, 0, 360, 255, thin + 1)
+        cv2.ellipse(mask, hub, axes, 0, 0, 360, int(rng.integers(0, 70)), -1)  # spokes
+    for start, end in (
+        (rear, crank),
+        (rear, saddle),
+        (crank, saddle),
+        (crank, head),
+        (at(0.31, 0.42), head),
+        (head, front),
+        (head, bar),
+    ):
+        cv2.line(mask, start, end, 255, thin)
+    cv2.line(mask, at(0.18, 0.52), at(0.38, 0.52), 255, 2 * thin)
+    cv2.line(mask, (at(0.73, 0)[0], bar[1]), (at(0.93, 0)[0], bar[1]), 255, thin)
+    paint = np.where(tyres[..., None] > 0, np.float32(rng.uniform(10, 70)), _paint(mask, rng))
+    way = 1 if rng.random() < 0.5 else -1
+    return np.ascontiguousarray(np.maximum(mask, tyres)[:, ::way]), np.ascontiguousarray(paint[:, ::way])
+
+
 def _fill(mask: Mask, outline: object) -> None:
     cv2.fillPoly(mask, [np.round(np.asarray(outline)).astype(np.int32)], 255)
 
 
-_SHAPES: tuple[Callable[[float, np.random.Generator], tuple[Mask, Paint]], ...] = (
-    _post,
-    _post,
-    _cone,
-    _bin,
-    _shrub,
-    _patch,
+_SHAPES: tuple[tuple[Shape, frozenset[str]], ...] = tuple(
+    (shape, frozenset(names.split()))
+    for shape, names in (
+        (_post, "post pole bollard trunk tree sign lamp light"),
+        (_post, "post pole bollard trunk tree sign lamp light"),
+        (_cone, "cone hydrant pyramid"),
+        (_bin, "bin cabinet crate box container door window"),
+        (_shrub, "shrub bush plant tree heap"),
+        (_patch, "manhole puddle pothole shadow crack"),
+        (_bicycle, "bicycle bike cycle cyclist"),
+        (_bicycle, "bicycle bike cycle cyclist"),
+    )
 )
+"""Each as often as any other, with words for what it may be taken for."""

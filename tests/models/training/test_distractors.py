@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.training.distractors import _SHAPES, MOST_COVER, draw_distractors
+from models.training.distractors import (
+    MOST_COVER,
+    UPRIGHT,
+    _bicycle,
+    _post,
+    draw_distractors,
+    shapes_beside,
+)
+
+VEHICLES = ("person", "car", "motorcycle", "bus", "truck")
 
 GREY = 128
 
@@ -11,7 +20,7 @@ def drawn(boxes: list[list[float]], most: int, seed: int) -> NDArray[np.bool_]:
     """(120, 160): where pixels of a grey picture were drawn over."""
     image = np.full((120, 160, 3), GREY, np.uint8)
     objects = np.array(boxes, np.float32).reshape(-1, 4)
-    draw_distractors(image, objects, most, np.random.default_rng(seed))
+    draw_distractors(image, objects, VEHICLES, most, np.random.default_rng(seed))
     return np.asarray((image != GREY).any(axis=2))
 
 
@@ -34,7 +43,7 @@ def test_some_stand_before_an_object_and_some_are_cut_by_an_edge() -> None:
     assert sum(picture[:, 0].any() or picture[:, -1].any() for picture in pictures) > 3
 
 
-@pytest.mark.parametrize("shape", dict.fromkeys(_SHAPES))
+@pytest.mark.parametrize("shape", dict.fromkeys(shapes_beside(VEHICLES)))
 @pytest.mark.parametrize("tall", [10.0, 37.0, 300.0])
 def test_every_shape_lies_inside_its_mask(shape: object, tall: float) -> None:
     assert callable(shape)
@@ -45,3 +54,22 @@ def test_every_shape_lies_inside_its_mask(shape: object, tall: float) -> None:
         assert min(abs(side - tall) for side in mask.shape) < 6, "of the height, flat things of the width"
         edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
         assert not edge.any()
+
+
+def test_what_is_a_class_is_not_drawn() -> None:
+    assert _bicycle in shapes_beside(VEHICLES)
+    assert _bicycle not in shapes_beside(("person", "Mountain-Bike"))
+    assert _post not in shapes_beside(("traffic light",))
+    every = ("post", "cone", "bin", "shrub", "puddle", "bicycle")
+    image = np.full((60, 80, 3), GREY, np.uint8)
+    draw_distractors(image, np.zeros((0, 4), np.float32), every, 9, np.random.default_rng(0))
+    assert (image == GREY).all()
+
+
+def test_upright_objects_get_bicycles_below_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.training.distractors.shapes_beside", lambda categories: (_bicycle,))
+    x1, y1, x2, y2 = 70, 30, 90, 30 + 20 * round(UPRIGHT + 1)
+    pictures = [drawn([[x1, y1, x2, y2]], most=1, seed=seed) for seed in range(60)]
+    ridden = [picture for picture in pictures if picture[:, x1:x2].any()]
+    assert len(ridden) > 15
+    assert all(not picture[y1 : y1 + 8, x1:x2].any() for picture in ridden), "the rider's head stays free"
