@@ -102,8 +102,14 @@ def compose(
         canvas.boxes.append(boxes)
         canvas.labels.append(labels)
     if strength.distractors:
-        boxes = np.concatenate(canvas.boxes)
-        draw_distractors(canvas.image, boxes, dataset.categories, strength.distractors, rng)
+        draw_distractors(
+            canvas.image,
+            np.concatenate(canvas.boxes),
+            np.concatenate(canvas.labels),
+            dataset.categories,
+            strength.distractors,
+            rng,
+        )
     if strength.colour:
         canvas.image = distort(canvas.image, rng)
     if strength.repaint and rng.random() < strength.repaint:

@@ -28,9 +28,11 @@ AT_THE_EDGE = 0.2
 IN_FRONT = 0.25
 """Share that stands before an object, unless it would cover too much of it."""
 RIDDEN = 0.6
-"""Share of bicycles that are drawn below an upright object: a person on one is no motorcycle."""
+"""Share of bicycles that are drawn below a person who stands free: a cyclist is no motorcycle."""
 UPRIGHT = 1.3
-"""Height over width from which an object can be a rider."""
+"""Height over width from which a person stands."""
+PEOPLE = frozenset(["person", "people", "pedestrian", "man", "woman", "child"])
+"""Words in the names of categories that can ride."""
 MOST_COVER_OF_RIDER = 0.3
 """As `MOST_COVER`: a bicycle hides legs."""
 MARGIN_PX = 2
@@ -48,31 +50,59 @@ Shape = Callable[[float, np.random.Generator], tuple[Mask, Paint]]
 def draw_distractors(
     image: Image,
     boxes: NDArray[np.float32],
+    labels: NDArray[np.int64],
     categories: tuple[str, ...],
     most: int,
     rng: np.random.Generator,
 ) -> None:
-    """Draw up to `most` of them into `image` (H, W, 3) in place, beside the objects in `boxes` (N, 4).
+    """Draw up to `most` of them into `image` (H, W, 3) in place.
 
-    What one of the `categories` names is not drawn.
+    They leave the objects recognisable: `boxes` (N, 4) with `labels` (N,), which index `categories`. What
+    one of the categories names is not drawn.
     """
     shapes = shapes_beside(categories)
+    riders = _riders(boxes, labels, categories)
     for _ in range(int(rng.integers(0, most + 1)) if shapes else 0):
-        _draw(image, boxes, shapes[int(rng.integers(len(shapes)))], rng)
+        _draw(image, boxes, riders, shapes[int(rng.integers(len(shapes)))], rng)
 
 
 @cache
 def shapes_beside(categories: tuple[str, ...]) -> tuple[Shape, ...]:
     """What may be drawn where `categories` are to be found."""
-    words = {word for name in categories for word in re.findall("[a-z]+", name.lower())}
+    words = {word for name in categories for word in _words(name)}
     return tuple(shape for shape, names in _SHAPES if words.isdisjoint(names))
 
 
-def _draw(image: Image, boxes: NDArray[np.float32], shape: Shape, rng: np.random.Generator) -> None:
+def _words(name: str) -> list[str]:
+    return re.findall("[a-z]+", name.lower())
+
+
+def _riders(
+    boxes: NDArray[np.float32], labels: NDArray[np.int64], categories: tuple[str, ...]
+) -> NDArray[np.float32]:
+    """Those of the boxes (N, 4) whom no other box touches, and who stand and are people: (R, 4)."""
+    people = [not PEOPLE.isdisjoint(_words(categories[label])) for label in labels]
+    sides = boxes[:, 2:] - boxes[:, :2]
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    alone = (high > low).all(axis=2).sum(axis=1) == 1  # (N,): touched by itself
+    upright = sides[:, 1] > UPRIGHT * sides[:, 0]
+    return np.asarray(boxes[np.array(people, np.bool_) & alone & upright])
+
+
+def _draw(
+    image: Image,
+    boxes: NDArray[np.float32],
+    riders: NDArray[np.float32],
+    shape: Shape,
+    rng: np.random.Generator,
+) -> None:
+    """Draw one shape beside the objects (N, 4), a bicycle perhaps below one of the riders (R, 4)."""
     height, width = image.shape[:2]
     tall = float(np.exp(rng.uniform(np.log(LEAST_HEIGHT_PX), np.log(MOST_HEIGHT_SHARE * height))))
-    rider = _rider(boxes, rng) if shape is _bicycle else None
-    if rider is not None:
+    rider = None
+    if shape is _bicycle and len(riders) and rng.random() < RIDDEN:
+        rider = riders[int(rng.integers(len(riders)))]
         tall = float(rider[3] - rider[1]) * rng.uniform(0.45, 0.7)
     mask, paint = shape(tall, rng)
     rows, columns = mask.shape
@@ -109,15 +139,6 @@ def _place(
         left = int(rng.uniform(x1, x2) - columns / 2)
         top = int(y2 - rows + rng.uniform(-0.2, 0.4) * (y2 - y1))
     return left, top
-
-
-def _rider(boxes: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32] | None:
-    """One of the upright objects (N, 4), now and then none."""
-    sides = boxes[:, 2:] - boxes[:, :2]
-    upright = np.flatnonzero(sides[:, 1] > UPRIGHT * sides[:, 0])
-    if not len(upright) or rng.random() >= RIDDEN:
-        return None
-    return np.asarray(boxes[int(rng.choice(upright))])
 
 
 def _below(rider: NDArray[np.float32], thing: Size, rng: np.random.Generator) -> tuple[int, int]:

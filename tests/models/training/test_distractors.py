@@ -4,7 +4,6 @@ from numpy.typing import NDArray
 
 from models.training.distractors import (
     MOST_COVER,
-    UPRIGHT,
     _bicycle,
     _post,
     draw_distractors,
@@ -16,11 +15,13 @@ VEHICLES = ("person", "car", "motorcycle", "bus", "truck")
 GREY = 128
 
 
-def drawn(boxes: list[list[float]], most: int, seed: int) -> NDArray[np.bool_]:
-    """(120, 160): where pixels of a grey picture were drawn over."""
+def drawn(boxes: list[list[float]], most: int, seed: int, label: int = 0) -> NDArray[np.bool_]:
+    """(120, 160): where pixels of a grey picture were drawn over, beside objects of one label."""
     image = np.full((120, 160, 3), GREY, np.uint8)
     objects = np.array(boxes, np.float32).reshape(-1, 4)
-    draw_distractors(image, objects, VEHICLES, most, np.random.default_rng(seed))
+    draw_distractors(
+        image, objects, np.full(len(objects), label), VEHICLES, most, np.random.default_rng(seed)
+    )
     return np.asarray((image != GREY).any(axis=2))
 
 
@@ -62,14 +63,25 @@ def test_what_is_a_class_is_not_drawn() -> None:
     assert _post not in shapes_beside(("traffic light",))
     every = ("post", "cone", "bin", "shrub", "puddle", "bicycle")
     image = np.full((60, 80, 3), GREY, np.uint8)
-    draw_distractors(image, np.zeros((0, 4), np.float32), every, 9, np.random.default_rng(0))
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    draw_distractors(image, *nothing, every, 9, np.random.default_rng(0))
     assert (image == GREY).all()
 
 
-def test_upright_objects_get_bicycles_below_them(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("boxes", "label", "least", "most"),
+    [
+        ([[70, 30, 90, 90]], 0, 15, 40),
+        ([[70, 30, 90, 90]], 2, 0, 10),
+        ([[70, 30, 90, 90], [85, 40, 120, 80]], 0, 0, 10),
+        ([[40, 30, 120, 90]], 0, 0, 10),
+    ],
+    ids=["a person", "a motorcycle", "a person beside something", "a person who does not stand"],
+)
+def test_bicycles_are_drawn_below_people_who_stand_free(
+    boxes: list[list[float]], label: int, least: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("models.training.distractors.shapes_beside", lambda categories: (_bicycle,))
-    x1, y1, x2, y2 = 70, 30, 90, 30 + 20 * round(UPRIGHT + 1)
-    pictures = [drawn([[x1, y1, x2, y2]], most=1, seed=seed) for seed in range(60)]
-    ridden = [picture for picture in pictures if picture[:, x1:x2].any()]
-    assert len(ridden) > 15
-    assert all(not picture[y1 : y1 + 8, x1:x2].any() for picture in ridden), "the rider's head stays free"
+    pictures = [drawn(boxes, most=1, seed=seed, label=label) for seed in range(60)]
+    ridden = [picture for picture in pictures if picture[60:90, 70:90].any()]
+    assert least <= len(ridden) <= most
