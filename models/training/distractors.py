@@ -69,25 +69,34 @@ def draw_distractors(
 @cache
 def shapes_beside(categories: tuple[str, ...]) -> tuple[Shape, ...]:
     """What may be drawn where `categories` are to be found."""
-    words = {word for name in categories for word in _words(name)}
+    words = frozenset[str]().union(*map(_words, categories))
     return tuple(shape for shape, names in _SHAPES if words.isdisjoint(names))
 
 
-def _words(name: str) -> list[str]:
-    return re.findall("[a-z]+", name.lower())
+@cache
+def _can_ride(categories: tuple[str, ...]) -> NDArray[np.bool_]:
+    """(K,): which of the categories are people."""
+    return np.array([not PEOPLE.isdisjoint(_words(name)) for name in categories], np.bool_)
+
+
+def _words(name: str) -> frozenset[str]:
+    """Words of a category's name as they stand and in the singular: `TrafficLights` has `light`."""
+    words = [word.lower() for word in re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+    return frozenset(
+        single for word in words for single in (word, word.removesuffix("s"), word.removesuffix("es"))
+    )
 
 
 def _riders(
     boxes: NDArray[np.float32], labels: NDArray[np.int64], categories: tuple[str, ...]
 ) -> NDArray[np.float32]:
     """Those of the boxes (N, 4) whom no other box touches, and who stand and are people: (R, 4)."""
-    people = [not PEOPLE.isdisjoint(_words(categories[label])) for label in labels]
     sides = boxes[:, 2:] - boxes[:, :2]
     low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     alone = (high > low).all(axis=2).sum(axis=1) == 1  # (N,): touched by itself
     upright = sides[:, 1] > UPRIGHT * sides[:, 0]
-    return np.asarray(boxes[np.array(people, np.bool_) & alone & upright])
+    return np.asarray(boxes[_can_ride(categories)[labels] & alone & upright])
 
 
 def _draw(
@@ -316,15 +325,14 @@ def _fill(mask: Mask, outline: object) -> None:
 
 _SHAPES: tuple[tuple[Shape, frozenset[str]], ...] = tuple(
     (shape, frozenset(names.split()))
-    for shape, names in (
-        (_post, "post pole bollard trunk tree sign lamp light"),
-        (_post, "post pole bollard trunk tree sign lamp light"),
-        (_cone, "cone hydrant pyramid"),
-        (_bin, "bin cabinet crate box container door window"),
-        (_shrub, "shrub bush plant tree heap"),
-        (_patch, "manhole puddle pothole shadow crack"),
-        (_bicycle, "bicycle bike cycle cyclist"),
-        (_bicycle, "bicycle bike cycle cyclist"),
+    for shape, often, names in (
+        (_post, 2, "post pole bollard trunk tree sign lamp light"),
+        (_cone, 1, "cone hydrant pyramid"),
+        (_bin, 1, "bin cabinet crate box container door window"),
+        (_shrub, 1, "shrub bush plant tree heap"),
+        (_patch, 1, "manhole puddle pothole shadow crack"),
+        (_bicycle, 2, "bicycle bike cycle cyclist"),
     )
+    for _ in range(often)
 )
-"""Each as often as any other, with words for what it may be taken for."""
+"""As often as they are drawn, with words for what each may be taken for."""

@@ -6,6 +6,7 @@ from models.training.distractors import (
     MOST_COVER,
     _bicycle,
     _post,
+    _shrub,
     draw_distractors,
     shapes_beside,
 )
@@ -59,8 +60,10 @@ def test_every_shape_lies_inside_its_mask(shape: object, tall: float) -> None:
 
 def test_what_is_a_class_is_not_drawn() -> None:
     assert _bicycle in shapes_beside(VEHICLES)
-    assert _bicycle not in shapes_beside(("person", "Mountain-Bike"))
-    assert _post not in shapes_beside(("traffic light",))
+    for name in ("bicycle", "Mountain-Bike", "BIKES", "cargoBike_2"):
+        assert _bicycle not in shapes_beside(("person", name))
+    assert _post not in shapes_beside(("TrafficLights",))
+    assert _shrub not in shapes_beside(("bushes",))
     every = ("post", "cone", "bin", "shrub", "puddle", "bicycle")
     image = np.full((60, 80, 3), GREY, np.uint8)
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
