@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands import inference, labelling, training
+from app.commands import averaging, inference, labelling, training
 from app.options import with_settings
 from app.tables import Column, print_hint, print_table
 from core.settings import Settings
@@ -95,6 +95,7 @@ def detect(
 
 group.command()(labelling.label)
 group.command()(training.train)
+group.command()(averaging.average)
 group.command(name="eval")(training.evaluate)
 group.command()(inference.bench)
 group.command()(inference.export)

@@ -329,3 +329,34 @@ def test_an_int8_export_is_fitted_to_pictures_and_measured_beside_the_network(
     assert ("detector, ONNX Runtime", "int8") in measured
     assert any("int8 by ONNX Runtime, against plain float32" in ratio["what"] for ratio in report["ratios"])
     assert [one["what"] for one in report["average_precision"]][2:] == ["int8 by ONNX Runtime"]
+
+
+def test_weights_are_averaged(cli: Cli, tiny_weights: Path) -> None:
+    other = tiny_weights.with_name("other.safetensors")
+    other.write_bytes(tiny_weights.read_bytes())
+    words = ("models", "average", tiny_weights, f"{other}=0.5", "-o", "mean.safetensors")
+    done = cli(*words, "--score-threshold", "0.45")
+    assert done.code == 0, done.err
+    assert "framewatch models eval --model mean.safetensors" in done.err
+    facts = json.loads(cli("models", "show", "mean.safetensors", "--json").out)
+    assert (facts["name"], facts["score_threshold"]) == ("mean", 0.45)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("a.safetensors", "-o", "m.safetensors"), "expected two or more weights to average, got 1"),
+        (("a.safetensors", "b.safetensors=much", "-o", "m.safetensors"), "expected NAME=SHARE with a number"),
+        (("a.safetensors", "a.safetensors", "-o", "m.safetensors"), "expected each weights once"),
+        (("a.safetensors", "b.safetensors", "-o", "m.pt"), "expected a name that ends with .safetensors"),
+        (("a.safetensors", "b.safetensors", "-o", "no/m.safetensors"), "expected a folder at no, found none"),
+        (("a.safetensors", "b.safetensors", "-o", "m.safetensors"), "a.safetensors: expected a weights file"),
+    ],
+)
+def test_what_cannot_be_averaged_is_refused_in_one_line(
+    cli: Cli, folder: Path, words: tuple[str, ...], message: str
+) -> None:
+    done = cli("models", "average", *words)
+    assert done.code == 2, done.err
+    assert message in done.err
+    assert not list(folder.glob("m.*"))
