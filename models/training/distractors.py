@@ -1,4 +1,4 @@
-"""Things that are none of the classes, drawn into training pictures: posts, shrubs, manhole covers, bicycles.
+"""Things that are none of the classes, drawn into training pictures: posts, shrubs, windows, bicycles.
 
 Few annotated pictures show street furniture, so that a detector takes upright things for people. Drawn
 ones are cheap, and teach what holds for real ones too: that an outline which stands out is not enough.
@@ -237,7 +237,7 @@ def _cone(tall: float, rng: np.random.Generator) -> tuple[Mask, Paint]:
 
 
 def _bin(tall: float, rng: np.random.Generator) -> tuple[Mask, Paint]:
-    """A bin, cabinet, crate, door or window, perhaps with a frame."""
+    """A bin, cabinet, crate or door, perhaps with a frame."""
     mask, (x1, y1, x2, y2) = _blank(tall, tall * rng.uniform(0.35, 1.6))
     cv2.rectangle(mask, (x1, y1), (x2, y2), 255, -1)
     paint = _paint(mask, rng)
@@ -246,6 +246,32 @@ def _bin(tall: float, rng: np.random.Generator) -> tuple[Mask, Paint]:
         inner = slice(y1 + rim, max(y1 + rim, y2 - rim)), slice(x1 + rim, max(x1 + rim, x2 - rim))
         paint[inner] = _paint(mask, rng)[inner]
     return mask, paint
+
+
+def _window(tall: float, rng: np.random.Generator) -> tuple[Mask, Paint]:
+    """A window or shop window: panes that mirror something, between bars, perhaps below an arch."""
+    mask, (x1, y1, x2, y2) = _blank(tall, tall * rng.uniform(0.5, 2.2))
+    arch = round(tall * rng.uniform(0.1, 0.4)) if rng.random() < 0.4 else 0
+    cv2.rectangle(mask, (x1, y1 + arch), (x2, y2), 255, -1)
+    if arch:
+        half = (max(1, (x2 - x1) // 2), arch)
+        cv2.ellipse(mask, ((x1 + x2) // 2, y1 + arch), half, 0, 180, 360, 255, -1)
+    bar = max(1, round(tall * rng.uniform(0.02, 0.08)))
+    panes = np.zeros_like(mask)
+    cv2.rectangle(panes, (x1 + bar, y1 + bar), (x2 - bar, y2 - bar), 255, -1)
+    for x in np.linspace(x1, x2, int(rng.integers(2, 6)))[1:-1]:
+        cv2.line(panes, (round(x), y1), (round(x), y2), 0, bar)
+    for y in np.linspace(y1, y2, int(rng.integers(2, 4)))[1:-1]:
+        cv2.line(panes, (x1, round(y)), (x2, round(y)), 0, bar)
+    bright = np.zeros_like(mask)
+    for _ in range(int(rng.integers(0, 4))):
+        left, right = np.sort(rng.uniform(x1, x2, 2))
+        low, lean = rng.uniform(y1, y2), tall * rng.uniform(-0.5, 0.5)
+        _fill(bright, [(left, y1), (right, y1), (right + lean, low), (left + lean, low)])
+    frame, glass, mirrored = (_paint(mask, rng) for _ in range(3))
+    glass = glass * np.float32(rng.uniform(0.2, 1.0))
+    glass = np.where(bright[..., None] > 0, (glass + mirrored) / 2, glass)
+    return mask, np.where(panes[..., None] > 0, glass, frame)
 
 
 def _shrub(tall: float, rng: np.random.Generator) -> tuple[Mask, Paint]:
@@ -328,7 +354,8 @@ _SHAPES: tuple[tuple[Shape, frozenset[str]], ...] = tuple(
     for shape, often, names in (
         (_post, 2, "post pole bollard trunk tree sign lamp light"),
         (_cone, 1, "cone hydrant pyramid"),
-        (_bin, 1, "bin cabinet crate box container door window"),
+        (_bin, 1, "bin cabinet crate box container door"),
+        (_window, 2, "window door shop facade"),
         (_shrub, 1, "shrub bush plant tree heap"),
         (_patch, 1, "manhole puddle pothole shadow crack"),
         (_bicycle, 2, "bicycle bike cycle cyclist"),

@@ -64,7 +64,7 @@ def test_what_is_a_class_is_not_drawn() -> None:
         assert _bicycle not in shapes_beside(("person", name))
     assert _post not in shapes_beside(("TrafficLights",))
     assert _shrub not in shapes_beside(("bushes",))
-    every = ("post", "cone", "bin", "shrub", "puddle", "bicycle")
+    every = ("post", "cone", "bin", "window", "shrub", "puddle", "bicycle")
     image = np.full((60, 80, 3), GREY, np.uint8)
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
     draw_distractors(image, *nothing, every, 9, np.random.default_rng(0))
