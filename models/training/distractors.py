@@ -313,7 +313,7 @@ def _bicycle(tall: float, rng: np.random.Generator) -> tuple[Mask, Paint]:
     mask, (x1, y1, x2, y2) = _blank(tall, tall * 1.65 * turned)
     wheel = (y2 - y1) * rng.uniform(0.3, 0.36)  # radius
     half = max(1.0, wheel * turned)
-    thin = max(1, round(tall * rng.uniform(0.015, 0.035)))
+    thin = max(1, round(tall * rng.uniform(0.015, 0.05)))
     length = x2 - x1 - 2 * half
 
     def at(along: float, up: float) -> tuple[int, int]:
