@@ -36,8 +36,8 @@ def average(
 ) -> None:
     """Averages the weights of detectors that were trained on from the same start; often better than each.
 
-    Made for runs with --freeze-batch-norm. Half of the new and half of the old forgets less of what the old
-    knew. The description is the first one's, with the sources and licences of all.
+    Made for runs with --freeze-batch-norm that keep the classes. Half of the new and half of the old forgets
+    less of what the old knew. The description is the first one's, with the sources and licences of all.
 
     framewatch models average mine.safetensors resnet50_thin_fpn -o milder.safetensors
     framewatch models average first.safetensors=3 second.safetensors -o mean.safetensors
