@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -83,6 +84,17 @@ def format_help(text: str) -> str:
         else:
             paragraphs.append(" ".join(paragraph.split()))
     return "\n\n".join(paragraphs).replace("[", "\\[")  # rich takes [words] for markup
+
+
+def check_output(path: Path, suffix: str | None) -> None:
+    """Refuses a file of `--output` before any work is done: one with another suffix, or in no folder.
+
+    None takes any suffix. Raises SettingsError.
+    """
+    if suffix is not None and path.suffix != suffix:
+        raise SettingsError(f"--output: expected a name that ends with {suffix}, got {str(path)!r}")
+    if not path.parent.is_dir():
+        raise SettingsError(f"--output: expected a folder at {path.parent}, found none; create it")
 
 
 def flag(setting: str) -> str:

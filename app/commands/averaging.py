@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from app.options import with_settings
+from app.options import check_output, with_settings
 from app.tables import print_hint
-from core.errors import UsageError
+from core.errors import SettingsError
 from core.settings import Settings
 
 
@@ -45,10 +45,7 @@ def average(
     from models.averaging import average_networks
     from models.weights import save_checkpoint
 
-    if output.suffix != ".safetensors":
-        raise UsageError(f"--output: expected a name that ends with .safetensors, got {str(output)!r}")
-    if not output.parent.is_dir():
-        raise UsageError(f"--output: expected a folder at {output.parent}, found none; create it")
+    check_output(output, ".safetensors")
     network, entry = average_networks(parse_shares(weights))
     if score_threshold is not None:
         entry = replace(entry, score_threshold=score_threshold)
@@ -57,15 +54,15 @@ def average(
 
 
 def parse_shares(words: list[str]) -> dict[str, float]:
-    """Shares by name from `NAME` and `NAME=SHARE`; UsageError for a share that is no number."""
+    """Shares by name from `NAME` and `NAME=SHARE`; SettingsError for a share that is no number."""
     shares: dict[str, float] = {}
     for word in words:
         name, _, text = word.rpartition("=") if "=" in word else (word, "", "1")
         try:
             share = float(text)
         except ValueError:
-            raise UsageError(f"{word}: expected NAME=SHARE with a number, got {text!r}") from None
+            raise SettingsError(f"{word}: expected NAME=SHARE with a number, got {text!r}") from None
         if name in shares:
-            raise UsageError(f"{name}: expected each weights once, got it twice; give it a larger share")
+            raise SettingsError(f"{name}: expected each weights once, got it twice; give it a larger share")
         shares[name] = share
     return shares

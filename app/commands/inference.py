@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.options import with_settings
+from app.options import check_output, with_settings
 from app.tables import print_hint, stderr
 from core.errors import SettingsError
 from core.settings import Settings
@@ -123,10 +123,7 @@ def export(
     if int8 is not None and to != "onnx":
         raise SettingsError(f"--int8: expected --to onnx, got {to}")
     path = output or default_path(entry, format_, int8=int8 is not None)
-    if to == "onnx" and path.suffix != ".onnx":
-        raise SettingsError(f"--output: expected a name that ends with .onnx, got {str(path)!r}")
-    if not path.parent.is_dir():
-        raise SettingsError(f"--output: expected a folder at {path.parent}, found none; create it")
+    check_output(path, ".onnx" if to == "onnx" else None)
     if int8 is not None:
         _export_int8(network, entry, int8, path, as_json=as_json)
         return
