@@ -10,6 +10,7 @@ from typing import Any
 from rich.progress import track
 
 from app.filters import split_names
+from app.label_sheets import draw_sheets
 from app.tables import stderr
 from app.training_data import default_images
 from core.errors import SettingsError
@@ -37,6 +38,8 @@ class LabelRequest:
     """Classes of which a source shows none."""
     kept: Sequence[str] = ()
     """Sources that stay as they are."""
+    sheets: Path | None = None
+    """Folder for pictures of what was added; unset draws none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,11 @@ class LabelRow:
     """Crowds: regions that are neither learned nor unlearned."""
 
 
-def label_file(request: LabelRequest, settings: Settings) -> list[LabelRow]:
-    """Write the completed file; progress goes to standard error. Raises UsageError leaves."""
+def label_file(request: LabelRequest, settings: Settings) -> tuple[list[LabelRow], list[Path]]:
+    """Write the completed file, and return what was added and its sheets; progress goes to standard error.
+
+    Raises UsageError leaves.
+    """
     if request.output.resolve() == request.data.resolve():
         raise SettingsError(f"--output {request.output}: expected another file than --data, got the same")
     content = dict(read_json(request.data))
@@ -62,10 +68,12 @@ def label_file(request: LabelRequest, settings: Settings) -> list[LabelRow]:
     _check(request, dataset, detector)
     found = list(_find(request, dataset, detector, settings.model_name))
     first = 1 + max((int(annotation["id"]) for annotation in content["annotations"]), default=0)
+    added = [{"id": number, **one} for number, one in enumerate(found, first)]
+    sheets = draw_sheets(added, dataset, request.sheets) if request.sheets is not None else []
     content["annotations"] = content["annotations"] + [
-        {"id": first + index, "category_id": numbers[one["category"]], "labelled_by": detector.name}
+        {"category_id": numbers[one["category"]], "labelled_by": detector.name}
         | {key: value for key, value in one.items() if key != "category"}
-        for index, one in enumerate(found)
+        for one in added
     ]
     content["images"] = [
         image if image.get("source", "") in request.kept else _completed(image, request, dataset, detector)
@@ -74,7 +82,7 @@ def label_file(request: LabelRequest, settings: Settings) -> list[LabelRow]:
     partial = request.output.with_name(f".{request.output.name}.partial")
     partial.write_text(json.dumps(content), encoding="utf-8")
     partial.replace(request.output)
-    return _count(found, dataset)
+    return _count(found, dataset), sheets
 
 
 def parse_absent(words: Sequence[str]) -> dict[str, tuple[str, ...]]:

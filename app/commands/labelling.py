@@ -51,15 +51,21 @@ def label(
             "--keep-unlabelled", metavar="SOURCE", help="A `source` to leave as it is; repeat it for more."
         ),
     ] = None,
+    sheets: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheets", metavar="DIR", help="Folder for pictures of all that was added, by source and class."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was added as JSON.")] = False,
 ) -> None:
     """Completes annotations with what a detector finds in pictures of which only some classes were labelled.
 
     Where a picture's `labelled_classes` leave a class out, a sure find becomes a label, and a doubtful one a
     crowd: neither learned nor called a mistake. Where they name it, a sure find that nobody labelled becomes
-    a crowd. The detector's classes count as labelled afterwards.
+    a crowd. The detector's classes count as labelled afterwards. Look at the sheets before you learn from it.
 
-    framewatch models label --data train.json --model resnet50_thin_fpn -o completed.json
+    framewatch models label --data train.json --model resnet50_thin_fpn -o completed.json --sheets look/
     framewatch models label --data train.json --absent office=car --keep-unlabelled toll -o completed.json
     """
     from app.training_data import default_images
@@ -73,8 +79,9 @@ def label(
         Confidence(sure, doubtful),
         parse_absent(absent or ()),
         split_names(keep_unlabelled),
+        sheets,
     )
-    rows = label_file(request, settings)
+    rows, drawn = label_file(request, settings)
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
@@ -85,6 +92,8 @@ def label(
             Column("doubts", numeric=True),
         )
         print_table(columns, [(row.source or "-", row.class_name, row.labels, row.doubts) for row in rows])
+    if sheets is not None:
+        print_hint(f"{len(drawn)} sheets in {sheets}; take out of {output} what is wrong on them, by its id")
     print_hint(
         f"{sum(row.labels for row in rows)} labels and {sum(row.doubts for row in rows)} doubts added; learn "
         f"from it with `framewatch models train --data {output} --images {request.images}`"

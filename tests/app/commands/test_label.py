@@ -77,6 +77,33 @@ def test_sources_can_be_kept_and_classes_be_known_as_absent(
     assert all("labelled_classes" not in image for image in after["images"][:4]), "sledges are absent as well"
 
 
+def test_sheets_show_all_that_was_added(cli: Cli, partly_labelled: Path, tiny_weights: Path) -> None:
+    words = ("--data", partly_labelled, "--model", tiny_weights, "--sure", "0.6", "--doubtful", "0.3")
+    done = cli("models", "label", *words, "-o", "completed.json", "--sheets", "look", "--json")
+    assert done.code == 0, done.err
+    tiles = {
+        f"{row['source']}-{row['class_name']}-{kind}": row[kind]
+        for row in json.loads(done.out)
+        for kind in ("labels", "doubts")
+        if row[kind]
+    }
+    pages = {
+        f"{name}-{page}.jpg" for name, count in tiles.items() for page in range(1, 2 + (count - 1) // 80)
+    }
+    assert {sheet.name for sheet in Path("look").iterdir()} == pages
+    assert all(cv2.imread(str(sheet)) is not None for sheet in Path("look").iterdir())
+    assert f"{len(pages)} sheets in look" in done.err
+
+
+def test_sheets_that_cannot_be_written_are_told(cli: Cli, partly_labelled: Path, tiny_weights: Path) -> None:
+    Path("look").write_text("a file")
+    words = ("--data", partly_labelled, "--model", tiny_weights, "-o", "completed.json", "--sheets", "look")
+    done = cli("models", "label", *words)
+    assert done.code == 2
+    assert "--sheets look: expected a folder to write to" in done.error
+    assert not Path("completed.json").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
