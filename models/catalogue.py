@@ -21,7 +21,7 @@ CARD_KEY = "framewatch"
 """Key of the entry in a weights file."""
 ONNX_SUFFIX = ".onnx"
 _SHIPPED_SHA256: dict[str, str] = {
-    DEFAULT_WEIGHTS: "28fc2b3137b249242af44a114f59590848d8e09a3e7170f43c560892209bcf27",
+    DEFAULT_WEIGHTS: "fe9eb32cad3c38bfe2f3a71d4f1078db04f3543e817c1a31101b0b33dbf52a82",
     "dpn50_thin_fpn": "38aa12764cbad8cb6c84c38079fa6f0f818eb58f1b05194b58c026d96fd3e340",
 }
 
@@ -46,6 +46,8 @@ class WeightsEntry:
     """Groups of categories of which one object can be only one: a car is not a truck as well."""
     iou_threshold: float = 0.45
     """Boxes of such a group, or of one category, that overlap more are one object's."""
+    part_share: float | None = None
+    """A box that lies by this share in a better one of a group is a part of its object; None keeps all."""
     sha256: str = ""
     """Of the weights file, hexadecimal; its first 8 digits where only these are published."""
 

@@ -34,7 +34,11 @@ class CanvasDetector:
         self._staging = Staging(engine.device)
         self._buckets = engine.device.type == "cuda"
         self._postprocess = Postprocess(
-            entry.categories, entry.suppression_groups(), self.score_threshold, entry.iou_threshold
+            entry.categories,
+            entry.suppression_groups(),
+            self.score_threshold,
+            entry.iou_threshold,
+            entry.part_share,
         )
 
     def predict(self, images: Sequence[Picture]) -> list[Detections]:

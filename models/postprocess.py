@@ -13,6 +13,9 @@ from core.types import Detections
 from models.network import Predictions
 from models.preprocessing import Letterbox
 
+PART_SCORE = 0.5
+"""A part scores this share of its whole's or more: what scores less is below most thresholds in use."""
+
 
 @dataclass(frozen=True, slots=True)
 class Postprocess:
@@ -24,6 +27,9 @@ class Postprocess:
     score_threshold: float
     iou_threshold: float
     """Boxes of a group that overlap more are one object's."""
+    part_share: float | None = None
+    """A box that lies by this share in a better one of its group is a part of that object; None keeps all.
+    Groups of one category have no parts: people stand before each other."""
     candidates: int = 300
     """Best predictions of an image that are looked at."""
     most: int = 100
@@ -39,7 +45,10 @@ class Postprocess:
         sides = boxes[..., 2:] - boxes[..., :2]  # (B, T, 2)
         chosen = (scores >= self.score_threshold) & (sides > 0).all(dim=-1)  # (B, T)
         image, _ = chosen.nonzero(as_tuple=True)  # (N,)
-        return self._split(self._suppress(image, scores[chosen], labels[chosen], boxes[chosen]), len(scores))
+        rows = self._suppress(image, scores[chosen], labels[chosen], boxes[chosen])
+        if self.part_share is not None and len(rows):
+            rows = rows[~self._are_parts(rows, len(scores), self.part_share)]
+        return self._split(rows, len(scores))
 
     def _best(self, output: Predictions) -> tuple[Tensor, Tensor, Tensor]:
         """The best predictions of each image over points and classes, best first."""
@@ -57,6 +66,30 @@ class Postprocess:
         # float32 holds image numbers and labels exactly up to 2^24.
         columns = torch.stack((image[kept].float(), scores[kept], labels[kept].float()), dim=1)  # (M, 3)
         return torch.cat((columns, boxes[kept]), dim=1)
+
+    def _are_parts(self, rows: Tensor, images: int, share: float) -> Tensor:
+        """(M,) bool: lies in a better box of its image and group.
+
+        Rows (M, 7) come as from `_suppress`; images are laid side by side, padded to T, the fullest's rows.
+        """
+        device = rows.device
+        exclusive = torch.tensor([self.groups.count(group) > 1 for group in self.groups], device=device)
+        image, labels = rows[:, 0].long(), rows[:, 2].long()
+        start = torch.searchsorted(image, torch.arange(images, device=device))  # (B,)
+        place = torch.arange(len(rows), device=device) - start[image]
+        padded = rows.new_zeros(images, int(place.max()) + 1, 6)  # (B, T, 6): group, score, box; T best first
+        groups = torch.tensor(self.groups, device=device)[labels]
+        padded[image, place, 0] = torch.where(exclusive[labels], groups + 1, 0).to(rows)
+        padded[image, place, 1:] = rows[:, (1, 3, 4, 5, 6)]
+        group, score, boxes = padded[..., 0], padded[..., 1], padded[..., 2:]
+        low = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
+        high = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
+        shared = (high - low).clamp(min=0).prod(dim=-1)  # (B, T, T)
+        areas = (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1)  # (B, T)
+        smaller = torch.minimum(areas[:, :, None], areas[:, None])
+        part = (shared >= share * smaller) & (group[:, :, None] == group[:, None]) & (group[:, :, None] > 0)
+        part &= score[:, :, None] >= PART_SCORE * score[:, None]
+        return part.tril(-1).any(dim=-1)[image, place]
 
     def _split(self, rows: Tensor, images: int) -> list[Detections]:
         """One transfer from the device, then one Detections per image."""

@@ -51,6 +51,32 @@ def test_a_person_in_front_of_a_car_stays() -> None:
     assert found.labels.tolist() == [1, 0]
 
 
+def test_a_part_of_a_surer_object_is_no_object() -> None:
+    whole, half = (10.0, 10.0, 90.0, 50.0), (10.0, 12.0, 40.0, 48.0)
+    beside, beyond = (100.0, 10.0, 160.0, 50.0), (30.0, 10.0, 120.0, 50.0)
+    car, truck = 1, 2
+    output = head_output(
+        [(0.9, car, whole), (0.8, truck, half), (0.7, car, beside), (0.6, truck, beyond)],
+        [],
+        [(0.9, truck, half), (0.8, car, whole), (0.7, car, beside)],
+    )
+    found = postprocess(part_share=0.8)(output, [WHOLE] * 3)
+    assert [single.labels.tolist() for single in found] == [[car, car, truck], [], [truck, car]]
+    kept = postprocess()(output, [WHOLE] * 3)
+    assert [len(single) for single in kept] == [4, 0, 3]
+
+
+def test_a_person_before_a_car_and_a_faint_part_stay() -> None:
+    whole, half = (10.0, 10.0, 90.0, 50.0), (10.0, 12.0, 40.0, 48.0)
+    output = head_output([(0.9, 1, whole), (0.8, 0, half)], [(0.9, 0, whole), (0.8, 0, half)])
+    before, crowd = postprocess(part_share=0.8)(output, [WHOLE] * 2)
+    assert before.labels.tolist() == [1, 0]
+    assert crowd.labels.tolist() == [0, 0], "people stand before each other"
+    faint = head_output([(0.9, 1, whole), (0.4, 1, half)])
+    assert len(postprocess(part_share=0.8)(faint, [WHOLE])[0]) == 2
+    assert len(postprocess(part_share=0.8)(head_output([]), [WHOLE])[0]) == 0
+
+
 def test_images_of_a_batch_do_not_suppress_each_other_and_may_be_empty() -> None:
     box = (10.0, 10.0, 50.0, 40.0)
     found = postprocess()(head_output([(0.9, 1, box)], [], [(0.8, 1, box)], []), [WHOLE] * 4)

@@ -19,13 +19,6 @@ PRECISION, RECALL = 0.80, 0.60
 Score = Callable[[str], EvaluationReport]
 
 
-def falls_short(video: str, why: str) -> object:
-    """A video on which the shipped weights are not good enough; strict, so that it tells when they are."""
-    return pytest.param(
-        video, marks=pytest.mark.xfail(reason=f"resnet50_thin_fpn of 2026-11: {why}", raises=AssertionError)
-    )
-
-
 @pytest.fixture(scope="session")
 def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the demo's two clips, fetched from the package index; skipped where there is none."""
@@ -57,33 +50,19 @@ def score(request: pytest.FixtureRequest) -> Score:
     return score
 
 
-@pytest.mark.parametrize(
-    "video",
-    [
-        "vtest",
-        falls_short("cars-truck", "precision 0.59: a truck is a car, a van behind a pole is two"),
-        "cars-cyclist",
-    ],
-)
+@pytest.mark.parametrize("video", OBJECTS)
 def test_people_and_cars_of_a_street_are_found_and_little_else(score: Score, video: str) -> None:
     both = score(video).operating_point.together(("person", "car"))
     assert both.precision >= PRECISION
     assert both.recall >= RECALL
 
 
-@pytest.mark.parametrize("video", ["vtest", "cars-truck", "cars-cyclist"])
+@pytest.mark.parametrize("video", OBJECTS)
 def test_nothing_stays_where_nothing_is(score: Score, video: str) -> None:
     assert score(video).operating_point.ghosts == ()
 
 
-@pytest.mark.parametrize(
-    "video",
-    [
-        "vtest",
-        falls_short("cars-truck", "1 detection too many"),
-        falls_short("cars-cyclist", "3 detections too many: a rider's bicycle is a motorcycle"),
-    ],
-)
+@pytest.mark.parametrize("video", OBJECTS)
 def test_no_object_has_two_boxes(score: Score, video: str) -> None:
     assert score(video).operating_point.doubled == 0
 
