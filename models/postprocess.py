@@ -1,4 +1,4 @@
-"""From a head's output to boxes in source pixels: for the whole batch at once, on the device it lies on."""
+"""From a head's output to boxes in source pixels, for the whole batch at once: overlaps on its device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,9 +46,10 @@ class Postprocess:
         chosen = (scores >= self.score_threshold) & (sides > 0).all(dim=-1)  # (B, T)
         image, _ = chosen.nonzero(as_tuple=True)  # (N,)
         rows = self._suppress(image, scores[chosen], labels[chosen], boxes[chosen])
-        if self.part_share is not None and len(rows):
-            rows = rows[~self._are_parts(rows, len(scores), self.part_share)]
-        return self._split(rows, len(scores))
+        table = rows.cpu().numpy()  # the one transfer from the device
+        if self.part_share is not None and len(table):
+            table = table[~self._are_parts(table, len(scores), self.part_share)]
+        return self._split(table, len(scores))
 
     def _best(self, output: Predictions) -> tuple[Tensor, Tensor, Tensor]:
         """The best predictions of each image over points and classes, best first."""
@@ -67,33 +68,29 @@ class Postprocess:
         columns = torch.stack((image[kept].float(), scores[kept], labels[kept].float()), dim=1)  # (M, 3)
         return torch.cat((columns, boxes[kept]), dim=1)
 
-    def _are_parts(self, rows: Tensor, images: int, share: float) -> Tensor:
-        """(M,) bool: lies in a better box of its image and group.
+    def _are_parts(self, table: NDArray[np.float32], images: int, share: float) -> NDArray[np.bool_]:
+        """(M,) bool: lies in a better box of its image and group; `table` (M, 7) as `_suppress` orders it.
 
-        Rows (M, 7) come as from `_suppress`; images are laid side by side, padded to T, the fullest's rows.
+        Images are laid side by side, padded to T, the fullest's rows. In NumPy, as the rows are few.
         """
-        device = rows.device
-        exclusive = torch.tensor([self.groups.count(group) > 1 for group in self.groups], device=device)
-        image, labels = rows[:, 0].long(), rows[:, 2].long()
-        start = torch.searchsorted(image, torch.arange(images, device=device))  # (B,)
-        place = torch.arange(len(rows), device=device) - start[image]
-        padded = rows.new_zeros(images, int(place.max()) + 1, 6)  # (B, T, 6): group, score, box; T best first
-        groups = torch.tensor(self.groups, device=device)[labels]
-        padded[image, place, 0] = torch.where(exclusive[labels], groups + 1, 0).to(rows)
-        padded[image, place, 1:] = rows[:, (1, 3, 4, 5, 6)]
-        group, score, boxes = padded[..., 0], padded[..., 1], padded[..., 2:]
-        low = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
-        high = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
-        shared = (high - low).clamp(min=0).prod(dim=-1)  # (B, T, T)
-        areas = (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1)  # (B, T)
-        smaller = torch.minimum(areas[:, :, None], areas[:, None])
-        part = (shared >= share * smaller) & (group[:, :, None] == group[:, None]) & (group[:, :, None] > 0)
+        image = table[:, 0].astype(np.int64)
+        place = np.arange(len(table)) - np.searchsorted(image, np.arange(images))[image]
+        padded = np.zeros((images, place.max() + 1, 7), np.float32)
+        padded[image, place] = table
+        group = np.array([group if self.groups.count(group) > 1 else -1 for group in self.groups])
+        group = group[padded[..., 2].astype(np.int64)]  # (B, T)
+        score, boxes = padded[..., 1], padded[..., 3:]
+        low = np.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
+        high = np.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
+        shared = (high - low).clip(0).prod(axis=-1)  # (B, T, T)
+        areas = (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)  # (B, T)
+        part = shared >= share * np.minimum(areas[:, :, None], areas[:, None])
+        part &= (group[:, :, None] == group[:, None]) & (group[:, :, None] >= 0)
         part &= score[:, :, None] >= PART_SCORE * score[:, None]
-        return part.tril(-1).any(dim=-1)[image, place]
+        return np.asarray(np.tril(part, -1).any(axis=-1)[image, place])
 
-    def _split(self, rows: Tensor, images: int) -> list[Detections]:
-        """One transfer from the device, then one Detections per image."""
-        table = rows.cpu().numpy()
+    def _split(self, table: NDArray[np.float32], images: int) -> list[Detections]:
+        """One Detections per image from the rows of all."""
         ends = np.searchsorted(table[:, 0], np.arange(images), side="right")
         starts = np.searchsorted(table[:, 0], np.arange(images), side="left")
         return [
