@@ -24,11 +24,25 @@ _GREY, _INK = 60, (235, 235, 235)
 Image = NDArray[np.uint8]
 
 
+def prepare_folder(folder: Path) -> None:
+    """Make the folder of `--sheets`, before any work is done. Raises SettingsError, also for one with files.
+
+    Sheets of an earlier run would show ids that mean something else by now.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_empty = next(folder.iterdir(), None) is None
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    if not is_empty:
+        raise SettingsError(f"--sheets {folder}: expected a new or empty folder, got one with files")
+
+
 def draw_sheets(added: Sequence[Mapping[str, Any]], dataset: DetectionDataset, folder: Path) -> list[Path]:
     """Draw every added COCO annotation (`id`, `image_id`, `bbox`, `category`, `iscrowd`, `score`) as a tile.
 
     One kind of find, of one class and source, fills sheets of its own, best scores first:
-    `SOURCE-CLASS-doubts-1.jpg`. The folder is made. Raises SettingsError where it cannot be written.
+    `SOURCE-CLASS-doubts-1.jpg`. Raises SettingsError where the folder cannot be written.
     """
     number_of = {picture.image_id: number for number, picture in enumerate(dataset.pictures)}
     kinds: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -80,8 +94,11 @@ def _lay_out(tiles: Sequence[Image]) -> Image:
 def _write(sheet: Image, path: Path) -> Path:
     _, encoded = cv2.imencode(".jpg", sheet, (cv2.IMWRITE_JPEG_QUALITY, 88))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded.tobytes())
     except OSError as error:
-        raise SettingsError(f"--sheets {path.parent}: expected a folder to write to, got {error}") from error
+        raise _unwritable(path.parent, error) from error
     return path
+
+
+def _unwritable(folder: Path, error: OSError) -> SettingsError:
+    return SettingsError(f"--sheets {folder}: expected a folder to write to, got {error}")

@@ -10,7 +10,7 @@ from typing import Any
 from rich.progress import track
 
 from app.filters import split_names
-from app.label_sheets import draw_sheets
+from app.label_sheets import draw_sheets, prepare_folder
 from app.tables import stderr
 from app.training_data import default_images
 from core.errors import SettingsError
@@ -60,6 +60,8 @@ def label_file(request: LabelRequest, settings: Settings) -> tuple[list[LabelRow
     """
     if request.output.resolve() == request.data.resolve():
         raise SettingsError(f"--output {request.output}: expected another file than --data, got the same")
+    if request.sheets is not None:
+        prepare_folder(request.sheets)
     content = dict(read_json(request.data))
     numbers = category_numbers(content, request.data)
     images = request.images or default_images(request.data)

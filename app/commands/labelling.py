@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from app.filters import split_names
-from app.options import with_settings
+from app.options import check_output, with_settings
 from app.tables import Column, print_hint, print_table
 from core.settings import Settings
 
@@ -54,7 +54,9 @@ def label(
     sheets: Annotated[
         Path | None,
         typer.Option(
-            "--sheets", metavar="DIR", help="Folder for pictures of all that was added, by source and class."
+            "--sheets",
+            metavar="DIR",
+            help="New folder for pictures of all that was added, by source and class.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was added as JSON.")] = False,
@@ -72,6 +74,7 @@ def label(
     from app.training_labels import LabelRequest, label_file, parse_absent
     from models.training.completion import Confidence
 
+    check_output(output, None)
     request = LabelRequest(
         data,
         output,

@@ -58,7 +58,7 @@ def test_a_box_at_the_edge_of_its_picture_is_drawn() -> None:
 
 def test_kinds_have_sheets_of_their_own_and_long_ones_several(tmp_path: Path) -> None:
     finds = [*map(find, range(PAGE + 3)), find(900, crowd=1)]
-    sheets = draw_sheets(finds, dataset("a/b c"), tmp_path / "look")
+    sheets = draw_sheets(finds, dataset("a/b c"), tmp_path)
     assert [sheet.name for sheet in sheets] == [
         "a_b_c-car-doubts-1.jpg",
         "a_b_c-car-labels-1.jpg",

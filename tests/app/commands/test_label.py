@@ -95,12 +95,20 @@ def test_sheets_show_all_that_was_added(cli: Cli, partly_labelled: Path, tiny_we
     assert f"{len(pages)} sheets in look" in done.err
 
 
-def test_sheets_that_cannot_be_written_are_told(cli: Cli, partly_labelled: Path, tiny_weights: Path) -> None:
-    Path("look").write_text("a file")
-    words = ("--data", partly_labelled, "--model", tiny_weights, "-o", "completed.json", "--sheets", "look")
-    done = cli("models", "label", *words)
-    assert done.code == 2
-    assert "--sheets look: expected a folder to write to" in done.error
+def test_a_folder_of_sheets_that_would_not_do_is_told_before_any_work(
+    cli: Cli, partly_labelled: Path, tiny_weights: Path
+) -> None:
+    Path("file").write_text("no folder")
+    Path("old").mkdir()
+    Path("old", "yard-car-doubts-2.jpg").write_text("of another run")
+    words = ("--data", partly_labelled, "--model", tiny_weights, "-o", "completed.json", "--sheets")
+    for folder, message in (
+        ("file", "--sheets file: expected a folder to write to"),
+        ("old", "--sheets old: expected a new or empty folder, got one with files"),
+    ):
+        done = cli("models", "label", *words, folder)
+        assert done.code == 2
+        assert message in done.error
     assert not Path("completed.json").exists()
 
 
@@ -113,6 +121,7 @@ def test_sheets_that_cannot_be_written_are_told(cli: Cli, partly_labelled: Path,
         (("--keep-unlabelled", "moon"), "--keep-unlabelled: expected a source of train.json"),
         (("--sure", "0.1"), "expected 0 < doubtful <= sure <= 1"),
         (("-o", "train.json"), "expected another file than --data"),
+        (("-o", "none/completed.json"), "--output: expected a folder at none, found none; create it"),
     ],
 )
 def test_wrong_use_is_told_and_writes_nothing(
