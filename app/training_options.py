@@ -11,7 +11,14 @@ from core.errors import ModelNotFoundError, SettingsError
 from core.settings import parse_size
 from models.architecture import Architecture
 from models.backbones import list_backbones
-from models.catalogue import WeightsEntry, get_weights, list_weights, read_card, weights_file
+from models.catalogue import (
+    DEFAULT_IOU_THRESHOLD,
+    WeightsEntry,
+    get_weights,
+    list_weights,
+    read_card,
+    weights_file,
+)
 from models.necks import list_necks
 from models.training.batches import Phase
 from models.training.schedule import DEFAULT_PHASES
@@ -28,6 +35,9 @@ class StartingPoint:
     """None starts from noise."""
     exclusive: tuple[tuple[str, ...], ...] = ()
     """Groups of the classes of `weights` of which one object can be only one."""
+    iou_threshold: float = DEFAULT_IOU_THRESHOLD
+    part_share: float | None = None
+    """Both as in a WeightsEntry."""
 
 
 def choose_start(name: str, neck_channels: int) -> StartingPoint:
@@ -57,7 +67,15 @@ def _from_weights(entry: WeightsEntry, path: Path) -> StartingPoint:
         raise SettingsError(
             f"--model {entry.name}: expected a one-stage detector to train, got torchvision's"
         )
-    return StartingPoint(parts.backbone, parts.neck, parts.neck_channels, path, entry.exclusive)
+    return StartingPoint(
+        parts.backbone,
+        parts.neck,
+        parts.neck_channels,
+        path,
+        entry.exclusive,
+        entry.iou_threshold,
+        entry.part_share,
+    )
 
 
 def parse_canvas(text: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ WEIGHTS_FOLDER = Path(__file__).with_name("weights")
 CARD_KEY = "framewatch"
 """Key of the entry in a weights file."""
 ONNX_SUFFIX = ".onnx"
+DEFAULT_IOU_THRESHOLD = 0.45
 _SHIPPED_SHA256: dict[str, str] = {
     DEFAULT_WEIGHTS: "fe9eb32cad3c38bfe2f3a71d4f1078db04f3543e817c1a31101b0b33dbf52a82",
     "dpn50_thin_fpn": "38aa12764cbad8cb6c84c38079fa6f0f818eb58f1b05194b58c026d96fd3e340",
@@ -44,7 +45,7 @@ class WeightsEntry:
     normalization: Normalization = OPEN_NSFW
     exclusive: tuple[tuple[str, ...], ...] = ()
     """Groups of categories of which one object can be only one: a car is not a truck as well."""
-    iou_threshold: float = 0.45
+    iou_threshold: float = DEFAULT_IOU_THRESHOLD
     """Boxes of such a group, or of one category, that overlap more are one object's."""
     part_share: float | None = None
     """A box that lies by this share in a better one of a group is a part of its object; None keeps all."""

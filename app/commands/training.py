@@ -189,6 +189,8 @@ class TrainOptions:
             work_dir=self.work_dir or self.output.with_suffix(".run"),
             categories=classes,
             exclusive=parse_exclusive(self.exclusive or (), classes) or start.exclusive,
+            iou_threshold=start.iou_threshold,
+            part_share=start.part_share,
             score_threshold=self.score_threshold,
             licence=self.licence,
             source=self.source,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.types import Size
+from models.catalogue import DEFAULT_IOU_THRESHOLD
 from models.training.batches import Phase
 from models.training.evaluation import EvaluationReport
 from models.training.schedule import DEFAULT_PHASES
@@ -23,6 +24,9 @@ class TrainingConfig:
     categories: tuple[str, ...] = ("person", "car", "motorcycle", "bus", "truck")
     exclusive: tuple[tuple[str, ...], ...] = (("car", "bus", "truck"),)
     """Groups of categories of which one object can be only one."""
+    iou_threshold: float = DEFAULT_IOU_THRESHOLD
+    part_share: float | None = None
+    """How boxes of one object are told from those of two, as in a WeightsEntry."""
     canvas: Size = (512, 384)
     """Width and height that pictures are scaled to for detection."""
     score_threshold: float = 0.35

@@ -239,6 +239,8 @@ class _Run:
             source=config.source,
             normalization=self.network.normalize.normalization,
             exclusive=tuple(group for group in config.exclusive if set(group) <= set(config.categories)),
+            iou_threshold=config.iou_threshold,
+            part_share=config.part_share,
         )
 
     def _log(self, state: TrainingProgress) -> None:

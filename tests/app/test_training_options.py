@@ -6,9 +6,8 @@ from app.commands.training import TrainOptions
 from app.training_options import StartingPoint, choose_start, parse_canvas, parse_exclusive
 from core.errors import ModelNotFoundError, SettingsError, WeightsError
 from core.settings import load_settings
-from models.catalogue import DEFAULT_WEIGHTS, weights_file
+from models.catalogue import DEFAULT_WEIGHTS, get_weights, weights_file
 from tests.app.conftest import Cli
-from tests.fakes import TINY_CATEGORIES
 from tests.models.training.pictures import write_shapes
 
 CLASSES = ("person", "car", "bus", "truck")
@@ -16,8 +15,11 @@ CLASSES = ("person", "car", "bus", "truck")
 
 def test_known_weights_and_weights_files_are_gone_on_from(tiny_weights: Path) -> None:
     known = choose_start(DEFAULT_WEIGHTS, 16)
+    entry = get_weights(DEFAULT_WEIGHTS)
+    assert entry.part_share is not None
     assert known == StartingPoint(
-        "resnet50_thin", "fpn", 64, weights_file(DEFAULT_WEIGHTS), (("car", "bus", "truck"),)
+        *("resnet50_thin", "fpn", 64, weights_file(DEFAULT_WEIGHTS), (("car", "bus", "truck"),)),
+        *(entry.iou_threshold, entry.part_share),
     )
     tiny = choose_start(str(tiny_weights), 64)
     assert (tiny.backbone, tiny.neck_channels, tiny.weights) == ("resnet18_thin", 16, tiny_weights)
@@ -88,15 +90,18 @@ def test_what_is_typed_reaches_the_trainer(folder: Path, tiny_weights: Path) -> 
     assert options.config(load_settings()).bf16
 
 
-def test_going_on_from_weights_keeps_their_groups(folder: Path, tiny_weights: Path) -> None:
+def test_going_on_from_weights_keeps_how_they_part_objects(folder: Path) -> None:
+    entry = get_weights(DEFAULT_WEIGHTS)
     options = TrainOptions(
         data=write_shapes(folder / "shapes", 2),
         output=folder / "mine.safetensors",
-        model=str(tiny_weights),
-        classes=",".join(TINY_CATEGORIES),
+        model=DEFAULT_WEIGHTS,
+        classes=",".join(entry.categories),
         steps=30,
     )
-    assert options.config(load_settings()).exclusive == (("car", "bus", "truck"),)
+    config = options.config(load_settings())
+    assert config.exclusive == entry.exclusive
+    assert (config.iou_threshold, config.part_share) == (entry.iou_threshold, entry.part_share)
 
 
 def test_a_wrong_group_ends_the_command_in_one_line(cli: Cli, folder: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from core.errors import SettingsError, WeightsError
+from models.catalogue import read_card
 from models.detector import load_detector
 from models.network import create_detector_network
 from models.training.augmentation import Strength
@@ -75,6 +76,11 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     expected, got = weights_of(config), weights_of(interrupted)
     for name, tensor in expected.items():
         torch.testing.assert_close(got[name], tensor, msg=name)
+
+
+def test_how_objects_are_parted_travels_with_the_weights(config: TrainingConfig) -> None:
+    entry = read_card(train(replace(config, steps=1, iou_threshold=0.3, part_share=0.7)))
+    assert (entry.iou_threshold, entry.part_share) == (0.3, 0.7)
 
 
 def test_a_finished_run_only_writes_its_weights_again(config: TrainingConfig) -> None:
