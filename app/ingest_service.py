@@ -16,6 +16,7 @@ from app.database_access import opened_database
 from app.local_stack import stop_on_signals
 from app.metrics import CameraCollector, LedgerCollector, make_registry, serving_metrics
 from app.queue_access import opened_queue, with_redis_url
+from app.removed_cameras import RemovedCameras
 from core.camera_leases import CameraLeases
 from core.errors import FramewatchError
 from core.frame_queue import FrameQueue
@@ -53,7 +54,8 @@ def ingest_until_stopped(settings: Settings) -> None:
 def shared_supervisor(settings: Settings, queue: FrameQueue, database: Database) -> Iterator[Supervisor]:
     """A supervisor that shares the cameras with every other one of the fleet.
 
-    It copies the frame ledger to SQL, and writes there what happens to its cameras. Stop it within the block.
+    It copies the frame ledger to SQL, writes there what happens to its cameras, and clears away what Redis
+    keeps of removed ones. Stop it within the block.
     """
     with contextlib.closing(CameraJournal(database)) as journal:
         keeper = LeaseKeeper(
@@ -98,14 +100,17 @@ def _bell(settings: Settings) -> Callable[[str], None]:
 def periodic_flush(queue: FrameQueue, database: Database, every_s: float) -> Callable[[], None]:
     """A function that copies the frame ledger to SQL when it is called and `every_s` has passed.
 
-    Raises QueueUnavailableError and DatabaseUnavailableError; the next call tries again.
+    It then forgets the ledgers of removed cameras. Raises QueueUnavailableError and DatabaseUnavailableError;
+    the next call tries again.
     """
     flushed_at = time.monotonic()
+    removed = RemovedCameras(queue, database)
 
     def flush_when_due() -> None:
         nonlocal flushed_at
         if time.monotonic() - flushed_at >= every_s:
             flush_ledger(queue, database)
+            removed.look()
             flushed_at = time.monotonic()
 
     return flush_when_due

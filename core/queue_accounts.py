@@ -1,6 +1,6 @@
 """What people, dashboards and the database ask of the frame queue: ledgers, depths, dead letters, workers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,9 +41,12 @@ class QueueAccounts(QueueBells):
         rows = self._scripts.run("depth", model)
         return sorted((read_depth(row, model) for row in rows), key=lambda depth: depth.camera)
 
-    def forget_camera(self, camera: str) -> None:
-        """Removes a camera's frames, dead letters, counters and ledger; its minutes stay to be flushed."""
-        self._scripts.run("forget_camera", camera)
+    def forget_cameras(self, cameras: Collection[str]) -> set[str]:
+        """Removes counters and ledgers of those cameras of which no frame and no dead letter is left.
+
+        Their minutes stay to be flushed. Returns the names of the forgotten; ask again for the others.
+        """
+        return {one.decode() for one in self._scripts.run("forget_cameras", *cameras)} if cameras else set()
 
     def dead_letters(self, model: str | None = None, limit: int = 100) -> list[DeadLetter]:
         """The newest dead letters of a model (None: of all), each with its picture, oldest first."""
