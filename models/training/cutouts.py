@@ -35,7 +35,7 @@ LEAST_PASTED_PX = 28.0
 MOST_PASTED_SHARE = 0.45
 """Height of a pasted object: from so many pixels to this share of the picture's."""
 MOST_COVER = 0.3
-"""An object that would cover more of another is not pasted."""
+"""An object that would cover more of another is not pasted; it may stand wholly before one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ def paste(
         left, top = int(rng.integers(width - size[0])), int(rng.integers(height - size[1]))
         box = np.array([left, top, left + size[0], top + size[1]], np.float32)
         others = np.concatenate([boxes, *(one[None] for one in pasted)])
-        if (_shared(box, others) > MOST_COVER * np.minimum(_areas(others), _areas(box))).any():
+        if (_shared(box, others) > MOST_COVER * _areas(others)).any():
             continue
         _blend(image[top : top + size[1], left : left + size[0]], cutout, rng)
         pasted.append(box)

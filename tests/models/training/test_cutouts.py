@@ -114,6 +114,13 @@ def test_boxes_lie_around_what_was_pasted(tmp_path: Path, seed: int) -> None:
     assert (image[y1:y2, x1:x2] != 120).any(axis=2).mean() <= 3 * MOST_COVER
 
 
+def test_small_objects_are_pasted_before_large_ones(tmp_path: Path) -> None:
+    image = np.full((240, 320, 3), 120, np.uint8)
+    everything = np.array([[0, 0, 320, 240]], np.float32)
+    boxes, _ = paste(image, everything, cutouts_of(scenes(tmp_path)), 6, np.random.default_rng(2))
+    assert len(boxes)
+
+
 def test_composed_pictures_name_what_was_pasted(tmp_path: Path) -> None:
     dataset = scenes(tmp_path)
     plain, rich = (
