@@ -4,9 +4,13 @@ Where one kind of picture shows one class and another kind another, a detector l
 instead of the object. Objects pasted into pictures of all kinds part the two (Dwibedi et al. 2017,
 arXiv:1708.01642; Ghiasi et al. 2021, arXiv:2012.07177). Outlines come from GrabCut (Rother et al. 2004),
 as the annotations are boxes.
+
+Objects of different classes that touch, such as a rider and a motorcycle, are cut out together. So is what
+the annotations name and the detector is not to find: a bicycle, with or without its rider, is then seen
+wherever a motorcycle is, and is none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -31,6 +35,15 @@ REACH = 0.9
 GRABCUT_ROUNDS = 4
 ALONE = 0.1
 """Share of a box that other boxes may cover."""
+TOUCHING = 0.2
+"""Boxes that share so much of the smaller one belong to one group."""
+MOST_IN_GROUP = 3
+GROUP_MARGIN = 0.08
+"""Of a box's sides, around it: groups are cut out along their boxes, with round and soft corners."""
+SHARES = (0.5, 0.25, 0.25)
+"""How often objects that stand alone, groups, and what belongs to no class are pasted, if there are all."""
+LEFT_OUT = -1
+"""The label of what belongs to no class."""
 LEAST_PASTED_PX = 28.0
 MOST_PASTED_SHARE = 0.45
 """Height of a pasted object: from so many pixels to this share of the picture's."""
@@ -40,61 +53,152 @@ MOST_COVER = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Cutout:
-    """One object without its surroundings, filling its array."""
+    """One object, or a group, without its surroundings."""
 
     image: NDArray[np.uint8]
     """(H, W, 3) BGR."""
     mask: NDArray[np.uint8]
-    """(H, W): 255 where the object is."""
+    """(H, W): 255 where it is."""
+    boxes: NDArray[np.float32]
+    """(N, 4): x1, y1, x2, y2 of its objects in shares of width and height."""
+    labels: NDArray[np.int64]
+    """(N,): their classes. What belongs to no class has neither box nor label."""
 
 
+@dataclass(frozen=True, slots=True)
 class Cutouts:
-    """What was cut out of a dataset, by class."""
+    """What was cut out of a dataset."""
 
-    def __init__(self, by_class: dict[int, list[Cutout]]) -> None:
-        self.by_class = {label: cutouts for label, cutouts in by_class.items() if cutouts}
+    alone: Mapping[int, list[Cutout]]
+    """By class."""
+    groups: Sequence[Cutout]
+    """Of objects of different classes that touch."""
+    left_out: Sequence[Cutout]
+    """What belongs to no class, alone or in a group with objects that do."""
 
-    def draw(self, rng: np.random.Generator) -> tuple[int, Cutout]:
-        """A class, each as often as any other, and one of its objects."""
-        label = int(rng.choice(sorted(self.by_class)))
-        cutouts = self.by_class[label]
-        return label, cutouts[int(rng.integers(len(cutouts)))]
+    def draw(self, rng: np.random.Generator) -> Cutout:
+        """One of a kind; of what stands alone, any class as often as any other."""
+        kinds = self.alone, self.groups, self.left_out
+        shares = np.array([share * bool(kind) for share, kind in zip(SHARES, kinds, strict=True)])
+        kind = int(rng.choice(len(kinds), p=shares / shares.sum()))
+        cutouts: Sequence[Cutout] = (self.groups, self.left_out)[kind - 1]
+        if kind == 0:
+            cutouts = self.alone[int(rng.choice(sorted(self.alone)))]
+        return cutouts[int(rng.integers(len(cutouts)))]
 
 
 def cut_out(dataset: DetectionDataset, most: int, rng: np.random.Generator) -> Cutouts:
-    """Up to `most` objects of each class that stand alone and free, and whose outline was found.
+    """Up to `most` of each class, of groups, and of what belongs to no class.
 
-    Raises UsageError when there is none.
+    Objects that stand alone need an outline that can be found. Raises UsageError when there is nothing.
     """
-    by_class: dict[int, list[Cutout]] = {label: [] for label in range(len(dataset.categories))}
+    alone: dict[int, list[Cutout]] = {}
+    groups: list[Cutout] = []
+    left_out: list[Cutout] = []
     for index in rng.permutation(len(dataset)):
         picture = dataset.pictures[int(index)]
         for row in _candidates(picture):
-            found = by_class[int(picture.labels[row])]
+            label = int(picture.labels[row])
+            if len(alone.get(label, ())) < most:
+                cutout = outline(dataset.image(int(index)), picture.boxes[row], label)
+                if cutout is not None:
+                    alone.setdefault(label, []).append(cutout)
+        for boxes, labels in _groups(picture):
+            found = left_out if LEFT_OUT in labels else groups
             if len(found) < most:
-                cutout = outline(dataset.image(int(index)), picture.boxes[row])
-                found += [] if cutout is None else [cutout]
-    cutouts = Cutouts(by_class)
-    if not cutouts.by_class:
+                found.append(cut_group(dataset.image(int(index)), boxes, labels))
+    if not (alone or groups or left_out):
         raise UsageError(
             f"pasting: expected objects of {LEAST_SIDE_PX} pixels and more that stand free, got none; "
             "train without --paste"
         )
-    return cutouts
+    return Cutouts(alone, groups, left_out)
 
 
 def _candidates(picture: Picture) -> Iterator[int]:
     """Rows of objects that are large enough, cut by no edge and covered by no other box."""
-    x1, y1, x2, y2 = picture.boxes.T
-    free = (x1 > 1) & (y1 > 1) & (x2 < picture.width - 1) & (y2 < picture.height - 1)
-    large = np.minimum(x2 - x1, y2 - y1) >= LEAST_SIDE_PX
-    for row in np.flatnonzero(free & large & ~picture.crowd):
-        others = np.delete(picture.boxes, row, axis=0)
+    sides = picture.boxes[:, 2:] - picture.boxes[:, :2]
+    large = sides.min(axis=1, initial=np.inf) >= LEAST_SIDE_PX
+    for row in np.flatnonzero(_are_whole(picture.boxes, picture) & large & ~picture.crowd):
+        others = np.concatenate([np.delete(picture.boxes, row, axis=0), picture.left_out])
         if _shared(picture.boxes[row], others).sum() <= ALONE * _areas(picture.boxes[row]):
             yield int(row)
 
 
-def outline(image: NDArray[np.uint8], box: NDArray[np.float32]) -> Cutout | None:
+def _are_whole(boxes: NDArray[np.float32], picture: Picture) -> NDArray[np.bool_]:
+    """(N,): whether no edge of the picture cuts the box; `boxes` (N, 4)."""
+    size = np.array([picture.width, picture.height])
+    return np.asarray(((boxes[:, :2] > 1) & (boxes[:, 2:] < size - 1)).all(axis=1))
+
+
+def _groups(picture: Picture) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """Boxes (N, 4) and labels (N,) of a few objects of different classes that touch each other and no other.
+
+    What belongs to no class counts as a class, and is a group also by itself. Pictures on which not all
+    classes are labelled have no groups: who rides there is not known.
+    """
+    if not picture.labelled.all():
+        return
+    boxes = np.concatenate([picture.boxes, picture.left_out])  # (N, 4)
+    labels = np.concatenate([picture.labels, np.full(len(picture.left_out), LEFT_OUT)])
+    fit = _are_whole(boxes, picture)
+    fit[: len(picture.crowd)] &= ~picture.crowd
+    shared = np.array([_shared(box, boxes) for box in boxes]).reshape(len(boxes), len(boxes))
+    areas = _areas(boxes)
+    touching = shared > TOUCHING * np.minimum(areas[:, None], areas)
+    members = dict.fromkeys(tuple(np.flatnonzero(_reached(touching, row))) for row in range(len(boxes)))
+    for rows in map(np.array, members):
+        others = np.setdiff1d(np.arange(len(boxes)), rows)
+        low, high = boxes[rows, :2].min(axis=0), boxes[rows, 2:].max(axis=0)
+        classes = set(labels[rows].tolist())
+        if (
+            len(rows) <= MOST_IN_GROUP
+            and (len(classes) > 1 or classes == {LEFT_OUT})
+            and fit[rows].all()
+            and (high - low).min() >= LEAST_SIDE_PX
+            and (shared[np.ix_(rows, others)].sum(axis=1) <= ALONE * areas[rows]).all()
+        ):
+            yield boxes[rows], labels[rows]
+
+
+def _reached(touching: NDArray[np.bool_], row: int) -> NDArray[np.bool_]:
+    """(N,): what a row touches (N, N), or what that touches, and so on."""
+    reached, before = np.asarray(touching[row]), 0
+    while before < reached.sum():
+        before, reached = int(reached.sum()), np.asarray(touching[reached].any(axis=0))
+    return reached
+
+
+def cut_group(image: NDArray[np.uint8], boxes: NDArray[np.float32], labels: NDArray[np.int64]) -> Cutout:
+    """Cut what is in `boxes` (N, 4) with `labels` (N,) out of `image` (H, W, 3), as one, along the boxes."""
+    height, width = image.shape[:2]
+    margins = GROUP_MARGIN * (boxes[:, 2:] - boxes[:, :2])
+    low = np.floor((boxes[:, :2] - margins).min(axis=0).clip(0)).astype(int)
+    high = np.ceil((boxes[:, 2:] + margins).max(axis=0).clip(0, (width, height))).astype(int)
+    scale = min(1.0, MOST_SIDE_PX / int((high - low).max()))
+    columns, rows = (max(1, round(int(side) * scale)) for side in high - low)
+    y, x = np.mgrid[:rows, :columns]
+    mask = np.zeros((rows, columns), np.float32)
+    for x1, y1, x2, y2 in np.hstack([boxes[:, :2] - margins - low, boxes[:, 2:] + margins - low]) * scale:
+        across = np.abs(2 * x - x1 - x2) / (x2 - x1)
+        down = np.abs(2 * y - y1 - y2) / (y2 - y1)
+        mask[across**5 + down**5 < 1] = 255
+    soft = cv2.GaussianBlur(mask, (0, 0), max(0.6, 0.012 * max(rows, columns)))
+    belongs = labels != LEFT_OUT
+    return Cutout(
+        np.asarray(
+            cv2.resize(
+                image[low[1] : high[1], low[0] : high[0]], (columns, rows), interpolation=cv2.INTER_AREA
+            ),
+            np.uint8,
+        ),
+        soft.astype(np.uint8),
+        ((boxes - np.tile(low, 2)) / np.tile(high - low, 2))[belongs].astype(np.float32),
+        labels[belongs],
+    )
+
+
+def outline(image: NDArray[np.uint8], box: NDArray[np.float32], label: int) -> Cutout | None:
     """Cut the object in `box` (4,) out of `image` (H, W, 3); None when no outline fits the box."""
     height, width = image.shape[:2]
     sides = box[2:] - box[:2]
@@ -112,6 +216,8 @@ def outline(image: NDArray[np.uint8], box: NDArray[np.float32]) -> Cutout | None
     return Cutout(
         np.asarray(cv2.resize(part[own], size, interpolation=cv2.INTER_AREA), np.uint8),
         np.asarray(cv2.resize(solid[own] * 255, size, interpolation=cv2.INTER_AREA), np.uint8),
+        np.array([[0, 0, 1, 1]], np.float32),
+        np.array([label]),
     )
 
 
@@ -158,10 +264,9 @@ def paste(
     Returns boxes (M, 4) and labels (M,) of what was pasted.
     """
     height, width = image.shape[:2]
-    pasted: list[NDArray[np.float32]] = []
-    labels: list[int] = []
+    pasted, labels = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.int64)]
     for _ in range(int(rng.integers(0, most + 1))):
-        label, cutout = cutouts.draw(rng)
+        cutout = cutouts.draw(rng)
         tall = float(np.exp(rng.uniform(np.log(LEAST_PASTED_PX), np.log(MOST_PASTED_SHARE * height))))
         rows, columns = cutout.mask.shape
         stretch = float(np.exp(rng.uniform(-0.1, 0.1)))
@@ -169,25 +274,32 @@ def paste(
         if size[0] >= width:
             continue
         left, top = int(rng.integers(width - size[0])), int(rng.integers(height - size[1]))
-        box = np.array([left, top, left + size[0], top + size[1]], np.float32)
-        others = np.concatenate([boxes, *(one[None] for one in pasted)])
-        if (_shared(box, others) > MOST_COVER * _areas(others)).any():
+        others = np.concatenate([boxes, *pasted])
+        place = np.array([left, top, left + size[0], top + size[1]], np.float32)
+        if (_shared(place, others) > MOST_COVER * _areas(others)).any():
             continue
+        if rng.random() < 0.5:
+            cutout = _mirrored(cutout)
         _blend(image[top : top + size[1], left : left + size[0]], cutout, rng)
-        pasted.append(box)
-        labels.append(label)
-    return np.array(pasted, np.float32).reshape(-1, 4), np.array(labels, np.int64)
+        pasted.append(cutout.boxes * np.tile(place[2:] - place[:2], 2) + np.tile(place[:2], 2))
+        labels.append(cutout.labels)
+    return np.concatenate(pasted), np.concatenate(labels)
+
+
+def _mirrored(cutout: Cutout) -> Cutout:
+    image, mask = (np.ascontiguousarray(array[:, ::-1]) for array in (cutout.image, cutout.mask))
+    boxes = cutout.boxes.copy()
+    boxes[:, [2, 0]] = 1 - boxes[:, [0, 2]]
+    return Cutout(image, mask, boxes, cutout.labels)
 
 
 def _blend(target: NDArray[np.uint8], cutout: Cutout, rng: np.random.Generator) -> None:
-    """Lay a cutout over `target` (H, W, 3), at its size, mirrored or not, in a light of its own."""
+    """Lay a cutout over `target` (H, W, 3), at its size, in a light of its own."""
     height, width = target.shape[:2]
-    step = -1 if rng.random() < 0.5 else 1
-    image, mask = (np.ascontiguousarray(array[:, ::step]) for array in (cutout.image, cutout.mask))
-    shrinks = height < len(image)
+    shrinks = height < len(cutout.image)
     way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    pixels = cv2.resize(image, (width, height), interpolation=way)
-    alpha = cv2.resize(mask, (width, height), interpolation=way).astype(np.float32) / 255
+    pixels = cv2.resize(cutout.image, (width, height), interpolation=way)
+    alpha = cv2.resize(cutout.mask, (width, height), interpolation=way).astype(np.float32) / 255
     soft = cv2.GaussianBlur(alpha, (3, 3), rng.uniform(0.4, 1.0))[..., None]  # (H, W, 1)
     light = pixels.astype(np.float32) * np.exp(rng.uniform(-0.3, 0.3)) + rng.uniform(-20, 20)
     target[:] = (target + soft * (light - target)).clip(0, 255).astype(np.uint8)

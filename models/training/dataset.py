@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,10 @@ from core.errors import UsageError
 
 MIN_SIDE_PX = 1.0
 """Boxes thinner than this after clipping to their picture are label noise."""
+
+
+def _no_boxes() -> NDArray[np.float32]:
+    return np.zeros((0, 4), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class Picture:
     """(K,): the classes that the annotators set out to label here; of the others nothing is known."""
     frame: int | None = None
     """Number of the frame, from 0, where `path` is a video."""
+    left_out: NDArray[np.float32] = field(default_factory=_no_boxes)
+    """(M, 4): as `boxes`, of what belongs to none of the categories of the dataset."""
 
 
 class DetectionDataset:
@@ -114,7 +120,7 @@ def read_frames(path: Path, wanted: Sequence[int]) -> dict[int, NDArray[np.uint8
 
 
 def read_coco(annotation_file: Path, images_dir: Path, categories: tuple[str, ...]) -> DetectionDataset:
-    """Read a COCO detection file; boxes of categories not asked for are left out.
+    """Read a COCO detection file; boxes of categories not asked for are no objects (`Picture.left_out`).
 
     `labelled_classes` of an image (a list of category names, our extension) tells which classes were
     labelled there; without it all were. `frame` of an image (our extension too) says that `file_name` is a
@@ -192,13 +198,12 @@ def _picture(
     categories: tuple[str, ...],
 ) -> Picture:
     known = [a for a in annotations if a["category_id"] in class_of]
-    corners = np.array([a["bbox"] for a in known], np.float32).reshape(-1, 4)  # (N, 4) x y w h
-    corners[:, 2:] += corners[:, :2]
+    others = [a for a in annotations if a["category_id"] not in class_of and not a.get("iscrowd", 0)]
     width, height = int(image["width"]), int(image["height"])
-    corners = corners.clip(0, np.array([width, height, width, height], np.float32))
+    corners, left_out = (_corners(some, width, height) for some in (known, others))
     labels = np.array([class_of[a["category_id"]] for a in known], np.int64)
     crowd = np.array([a.get("iscrowd", 0) for a in known], np.bool_)
-    solid = ((corners[:, 2:] - corners[:, :2]) >= MIN_SIDE_PX).all(axis=1)
+    solid = _are_solid(corners)
     labelled_names = image.get("labelled_classes", categories)
     return Picture(
         image_id=int(image["id"]),
@@ -211,4 +216,17 @@ def _picture(
         crowd=crowd[solid],
         labelled=np.array([name in labelled_names for name in categories], np.bool_),
         frame=None if image.get("frame") is None else int(image["frame"]),
+        left_out=left_out[_are_solid(left_out)],
     )
+
+
+def _corners(annotations: list[dict[str, Any]], width: int, height: int) -> NDArray[np.float32]:
+    """(N, 4) x1, y1, x2, y2, clipped to the picture."""
+    boxes = np.array([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)  # (N, 4) x y w h
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes.clip(0, np.array([width, height, width, height], np.float32))
+
+
+def _are_solid(corners: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(N,) of boxes (N, 4)."""
+    return np.asarray((corners[:, 2:] - corners[:, :2] >= MIN_SIDE_PX).all(axis=1))

@@ -47,8 +47,9 @@ def cutouts_of(dataset: DetectionDataset) -> Cutouts:
 def test_an_outline_follows_the_object(factor: int) -> None:
     """A large object is cut out at a smaller size."""
     box = tuple(edge * factor for edge in BOX)
-    cutout = outline(scene((200 * factor, 150 * factor), box), np.array(box, np.float32))
+    cutout = outline(scene((200 * factor, 150 * factor), box), np.array(box, np.float32), 1)
     assert cutout is not None
+    assert (cutout.boxes.tolist(), cutout.labels.tolist()) == ([[0, 0, 1, 1]], [1])
     height, width = cutout.mask.shape
     assert cutout.image.shape == (height, width, 3)
     assert max(height, width) == pytest.approx(80 if factor == 1 else 256, abs=3)
@@ -60,16 +61,16 @@ def test_an_outline_follows_the_object(factor: int) -> None:
 
 def test_what_fills_its_box_or_nothing_of_it_has_no_outline() -> None:
     plain = np.full((150, 200, 3), 90, np.uint8)
-    assert outline(plain, np.array(BOX, np.float32)) is None
+    assert outline(plain, np.array(BOX, np.float32), 0) is None
     far_too_large = np.array((5, 5, 195, 145), np.float32)
-    assert outline(scene(), far_too_large) is None
+    assert outline(scene(), far_too_large, 0) is None
 
 
 def test_each_class_is_drawn_as_often_as_any_other(tmp_path: Path) -> None:
     cutouts = cutouts_of(scenes(tmp_path))
-    assert {label: len(found) for label, found in cutouts.by_class.items()} == {0: 1, 1: 1}
+    assert {label: len(found) for label, found in cutouts.alone.items()} == {0: 1, 1: 1}
     rng = np.random.default_rng(0)
-    labels = [cutouts.draw(rng)[0] for _ in range(200)]
+    labels = [int(cutouts.draw(rng).labels[0]) for _ in range(200)]
     assert 70 < sum(labels) < 130
 
 
@@ -92,7 +93,72 @@ def test_without_an_object_that_stands_free_nothing_can_be_pasted(
 def test_crowds_are_not_cut_out(tmp_path: Path) -> None:
     dataset = scenes(tmp_path)
     dataset.pictures[0] = replace(dataset.pictures[0], crowd=np.ones(1, np.bool_))
-    assert list(cutouts_of(dataset).by_class) == [1]
+    assert list(cutouts_of(dataset).alone) == [1]
+
+
+RIDER = (80.0, 20.0, 130.0, 80.0)
+
+
+def ridden(folder: Path, left_out: bool, labelled: tuple[bool, bool] = (True, True)) -> DetectionDataset:
+    """The thing with somebody on it who touches it; it is of class 1, or of none."""
+    dataset = scenes(folder)
+    boxes = np.array([RIDER, BOX], np.float32)
+    labels, crowd = np.array([0, 1]), np.zeros(2, np.bool_)
+    known = slice(1 if left_out else 2)
+    dataset.pictures[:] = [
+        replace(
+            dataset.pictures[0],
+            boxes=boxes[known],
+            labels=labels[known],
+            crowd=crowd[known],
+            left_out=boxes[known.stop :],
+            labelled=np.array(labelled),
+        )
+    ]
+    return dataset
+
+
+def test_objects_of_different_classes_that_touch_are_cut_out_together(tmp_path: Path) -> None:
+    cutouts = cutouts_of(ridden(tmp_path, left_out=False))
+    assert (cutouts.alone, cutouts.left_out) == ({}, [])
+    [cutout] = cutouts.groups
+    rows, columns = cutout.mask.shape
+    assert cutout.labels.tolist() == [0, 1]
+    in_pixels = cutout.boxes * (columns, rows, columns, rows)
+    sides = in_pixels[:, 2:] - in_pixels[:, :2]
+    assert sides == pytest.approx(np.array([[50, 60], [80, 60]]), abs=1)
+    x1, y1, x2, y2 = in_pixels[1].astype(int)
+    middle = cutout.image[(y1 + y2) // 2, (x1 + x2) // 2]
+    assert np.abs(middle.astype(int) - RED).max() < 5
+    assert cutout.mask[(y1 + y2) // 2, x1 + 2 : x2 - 2].min() > 200
+    assert cutout.mask[0, 0] < 50, "beside the rider"
+
+
+def test_what_belongs_to_no_class_is_pasted_without_a_label(tmp_path: Path) -> None:
+    cutouts = cutouts_of(ridden(tmp_path, left_out=True))
+    [cutout] = cutouts.left_out
+    assert (cutout.labels.tolist(), len(cutout.boxes)) == ([0], 1), "its rider keeps his"
+    stranger = Cutouts({}, [], [replace(cutout, boxes=cutout.boxes[:0], labels=cutout.labels[:0])])
+    image = np.full((240, 320, 3), 120, np.uint8)
+    boxes, labels = paste(image, np.zeros((0, 4), np.float32), stranger, 6, np.random.default_rng(1))
+    assert (boxes.shape, labels.shape) == ((0, 4), (0,))
+    assert (image != 120).any()
+
+
+def test_nobody_is_cut_out_with_what_may_be_unlabelled(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="stand free, got none"):
+        cutouts_of(ridden(tmp_path, left_out=True, labelled=(True, False)))
+
+
+def test_a_group_is_mirrored_with_its_boxes(tmp_path: Path) -> None:
+    cutouts = cutouts_of(ridden(tmp_path, left_out=False))
+    for seed in range(8):
+        image = np.full((300, 400, 3), 120, np.uint8)
+        boxes, labels = paste(image, np.zeros((0, 4), np.float32), cutouts, 1, np.random.default_rng(seed))
+        for box, label in zip(boxes, labels, strict=True):
+            x1, y1, x2, y2 = box.astype(int)
+            blue, _, red = np.moveaxis(image[y1:y2, x1:x2].astype(int), 2, 0)
+            assert (red > 2 * blue).mean() == pytest.approx(0.8 if label else 0.62, abs=0.05)
 
 
 @pytest.mark.parametrize("seed", range(10))

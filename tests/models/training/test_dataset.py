@@ -29,6 +29,13 @@ def test_categories_are_matched_by_name_in_the_order_asked_for(tmp_path: Path) -
     assert dataset.pictures[0].labels.tolist() == [1, 0]
 
 
+def test_what_is_of_no_class_is_known_as_such(tmp_path: Path) -> None:
+    path = write_shapes(tmp_path, 1)
+    every, some = (read_coco(path, tmp_path, names).pictures[0] for names in (CATEGORIES, CATEGORIES[:1]))
+    assert (len(every.boxes), len(every.left_out), len(some.boxes)) == (2, 0, 1)
+    assert some.left_out.tolist() == [every.boxes[1].tolist()]
+
+
 def test_labelled_classes_tell_what_was_labelled(tmp_path: Path) -> None:
     path = write_shapes(tmp_path, 1)
     image = json.loads(path.read_text())["images"][0] | {"labelled_classes": ["disc"], "source": "yard"}
