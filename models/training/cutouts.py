@@ -69,7 +69,7 @@ class Cutout:
 class Cutouts:
     """What was cut out of a dataset."""
 
-    alone: Mapping[int, list[Cutout]]
+    alone: Mapping[int, Sequence[Cutout]]
     """By class."""
     groups: Sequence[Cutout]
     """Of objects of different classes that touch."""
@@ -78,12 +78,10 @@ class Cutouts:
 
     def draw(self, rng: np.random.Generator) -> Cutout:
         """One of a kind; of what stands alone, any class as often as any other."""
-        kinds = self.alone, self.groups, self.left_out
-        shares = np.array([share * bool(kind) for share, kind in zip(SHARES, kinds, strict=True)])
-        kind = int(rng.choice(len(kinds), p=shares / shares.sum()))
-        cutouts: Sequence[Cutout] = (self.groups, self.left_out)[kind - 1]
-        if kind == 0:
-            cutouts = self.alone[int(rng.choice(sorted(self.alone)))]
+        kinds = list(self.alone.values()), [self.groups], [self.left_out]
+        shares = np.array([share * any(kind) for share, kind in zip(SHARES, kinds, strict=True)])
+        kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
+        cutouts = kind[int(rng.integers(len(kind)))]
         return cutouts[int(rng.integers(len(cutouts)))]
 
 
@@ -184,14 +182,10 @@ def cut_group(image: NDArray[np.uint8], boxes: NDArray[np.float32], labels: NDAr
         down = np.abs(2 * y - y1 - y2) / (y2 - y1)
         mask[across**5 + down**5 < 1] = 255
     soft = cv2.GaussianBlur(mask, (0, 0), max(0.6, 0.012 * max(rows, columns)))
+    part = image[low[1] : high[1], low[0] : high[0]]
     belongs = labels != LEFT_OUT
     return Cutout(
-        np.asarray(
-            cv2.resize(
-                image[low[1] : high[1], low[0] : high[0]], (columns, rows), interpolation=cv2.INTER_AREA
-            ),
-            np.uint8,
-        ),
+        np.asarray(cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8),
         soft.astype(np.uint8),
         ((boxes - np.tile(low, 2)) / np.tile(high - low, 2))[belongs].astype(np.float32),
         labels[belongs],
