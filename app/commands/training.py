@@ -88,7 +88,7 @@ class TrainOptions:
             "--paste",
             min=0,
             metavar="N",
-            help="Cut objects out of pictures and paste up to N of them into another, each class as often.",
+            help="Paste up to N objects cut out of other pictures into one; what --classes leaves out, too.",
         ),
     ] = 0
     distractors: Annotated[
