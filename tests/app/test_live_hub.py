@@ -84,8 +84,9 @@ def test_viewers_get_their_own_cameras_over_one_subscription(hub: LiveHub, view:
 def test_a_slow_viewer_skips_frames_and_gets_the_newest(hub: LiveHub, view: LiveView) -> None:
     async def main() -> None:
         stream = hub.frames(["gate"])
-        first = asyncio.ensure_future(anext(stream))
-        await publish_until(first, view, frame("gate", 0))
+        for _ in range(2):  # the first may be the last one kept; the second comes over the subscription
+            one = asyncio.ensure_future(anext(stream))
+            await publish_until(one, view, frame("gate", 0))
         await asyncio.to_thread(view.publish, [frame("gate", index) for index in range(1, 100)])
         seen = []
         while not seen or seen[-1] != 99:
