@@ -60,13 +60,14 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def categories_of(data: Path) -> tuple[str, ...]:
-    """The class names of a COCO file, by id. Raises SettingsError."""
+    """The class names of a COCO file, each once, by id. Raises SettingsError."""
     try:
         content = json.loads(data.read_text(encoding="utf-8"))
         used = {annotation["category_id"] for annotation in content["annotations"]}
         entries = sorted(content["categories"], key=lambda entry: int(entry["id"]))
         # Labelling tools export groups of classes as categories that no box has.
-        return tuple(entry["name"] for entry in entries if entry["id"] in used or len(entries) == 1)
+        names = [entry["name"] for entry in entries if entry["id"] in used or len(entries) == 1]
+        return tuple(dict.fromkeys(names))
     except OSError as error:
         raise SettingsError(f"--data {data}: expected a COCO file, got: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -1,7 +1,7 @@
 """COCO-format pictures whose annotators may have labelled only some of the classes."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from core.errors import UsageError
 
 MIN_SIDE_PX = 1.0
 """Boxes thinner than this after clipping to their picture are label noise."""
+FRAMES_BYTES = 1 << 30
+"""Frames of videos are kept up to this, unless `preload` sets a budget."""
 
 
 def _no_boxes() -> NDArray[np.float32]:
@@ -35,7 +37,8 @@ class Picture:
     labels: NDArray[np.int64]
     """(N,): indices into the categories of the dataset."""
     crowd: NDArray[np.bool_]
-    """(N,): True for boxes around what is neither to be found nor to be called a mistake (COCO's iscrowd)."""
+    """(N,): True for boxes around what is neither to be found nor to be called a mistake (COCO's iscrowd,
+    and any box of a class that is not labelled here)."""
     labelled: NDArray[np.bool_]
     """(K,): the classes that the annotators set out to label here; of the others nothing is known."""
     frame: int | None = None
@@ -44,51 +47,78 @@ class Picture:
     """(M, 4): as `boxes`, of what belongs to none of the categories of the dataset."""
 
 
+_Key = tuple[Path, int | None]
+"""A picture file, or a video and the number of a frame."""
+
+
 class DetectionDataset:
     """Annotated pictures, with decoded images kept in memory up to a budget."""
 
     def __init__(self, categories: tuple[str, ...], pictures: list[Picture]) -> None:
         self.categories = categories
         self.pictures = pictures
-        self._decoded: dict[int, NDArray[np.uint8]] = {}
+        self._budget_bytes = FRAMES_BYTES
+        self._preloaded: dict[_Key, NDArray[np.uint8]] = {}
+        self._ahead: dict[_Key, NDArray[np.uint8]] = {}  # frames, until others need the room
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """The picture's pixels, uint8 (H, W, 3) BGR; not to be written to. Raises UsageError."""
-        decoded = self._decoded.get(index)
-        if decoded is not None:
-            return decoded
-        picture = self.pictures[index]
-        if picture.frame is None:
-            return read_image(picture.path)
-        self._decode_video(picture.path)
-        return self._decoded[index]
+        """The picture's pixels, uint8 (H, W, 3) BGR; not to be written to.
 
-    def _decode_video(self, path: Path) -> None:
-        """Keep every frame of the video that is asked for: to find one takes decoding those before it."""
+        Raises UsageError, also for pixels of another size than the annotations are made for.
+        """
+        picture = self.pictures[index]
+        key = picture.path, picture.frame
+        image = self._preloaded.get(key, self._ahead.get(key))
+        if image is None:
+            image = self._decode(picture.path, picture.frame)
+        height, width = image.shape[:2]
+        if (width, height) != (picture.width, picture.height):
+            raise UsageError(
+                f"{picture.path}: expected {picture.width}x{picture.height} pixels as annotated, got "
+                f"{width}x{height}; annotate the picture as it is now, turned as its EXIF says"
+            )
+        return image
+
+    def _decode(self, path: Path, frame: int | None) -> NDArray[np.uint8]:
+        """Of a video, keep later frames too while there is room: each takes decoding all before it."""
+        if frame is None:
+            return read_image(path)
         wanted = {
-            picture.frame: index
-            for index, picture in enumerate(self.pictures)
-            if picture.path == path and picture.frame is not None
+            picture.frame
+            for picture in self.pictures
+            if picture.path == path and picture.frame is not None and picture.frame >= frame
         }
-        for frame, image in read_frames(path, sorted(wanted)).items():
-            self._decoded[wanted[frame]] = image
+        for number, image in read_frames(path, wanted):
+            if self._held_bytes() + image.nbytes > self._budget_bytes:
+                if (path, frame) in self._ahead:
+                    break
+                self._ahead.clear()
+            self._ahead[path, number] = image
+        return self._ahead[path, frame]
+
+    def _held_bytes(self) -> int:
+        return sum(image.nbytes for image in (self._preloaded | self._ahead).values())
 
     def preload(self, budget_bytes: int) -> int:
-        """Decode pictures into memory until the budget is spent; returns how many are held.
+        """Decode pictures into memory while they fit the budget; returns how many are held.
 
-        Done before the loader forks its workers, so that they share the pages.
+        Done before the loader forks its workers, so that they share the pages. Two annotated pictures of one
+        file and frame are one.
         """
-        spent = sum(image.nbytes for image in self._decoded.values())
-        for index in range(len(self.pictures)):
-            if spent >= budget_bytes:
+        self._budget_bytes, self._ahead = budget_bytes, {}
+        spent = self._held_bytes()
+        of_key = {(picture.path, picture.frame): index for index, picture in enumerate(self.pictures)}
+        for key in sorted(of_key.keys() - self._preloaded.keys(), key=lambda key: (key[0], key[1] or 0)):
+            image = self.image(of_key[key])
+            spent += image.nbytes
+            if spent > budget_bytes:
                 break
-            if index not in self._decoded:
-                self._decoded[index] = self.image(index)
-                spent += self._decoded[index].nbytes
-        return len(self._decoded)
+            self._preloaded[key] = image
+        self._ahead.clear()
+        return len(self._preloaded)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -99,24 +129,26 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
-def read_frames(path: Path, wanted: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
-    """Frames (H, W, 3) BGR of a video by number, counted from 0. Raises UsageError where one is missing."""
+def read_frames(path: Path, wanted: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Numbers, counted from 0, and pixels (H, W, 3) BGR of a video's frames, in the video's order.
+
+    Raises UsageError at the end of a video that lacks one.
+    """
     video = cv2.VideoCapture(str(path))
-    frames: dict[int, NDArray[np.uint8]] = {}
+    missing = set(wanted)
     try:
         for number in range(max(wanted, default=-1) + 1):
             if not video.grab():
                 break
-            if number in wanted:
-                frames[number] = np.asarray(video.retrieve()[1], np.uint8)
+            if number in missing:
+                missing.remove(number)
+                yield number, np.asarray(video.retrieve()[1], np.uint8)
     finally:
         video.release()
-    missing = next((number for number in wanted if number not in frames), None)
-    if missing is not None:
+    if missing:
         raise UsageError(
-            f"{path}: expected a video with a frame {missing}, got none; check the images folder"
+            f"{path}: expected a video with a frame {min(missing)}, got none; check the images folder"
         )
-    return frames
 
 
 def read_coco(annotation_file: Path, images_dir: Path, categories: tuple[str, ...]) -> DetectionDataset:
@@ -136,10 +168,10 @@ def read_coco(annotation_file: Path, images_dir: Path, categories: tuple[str, ..
             _picture(image, annotations[image["id"]], images_dir, class_of, categories)
             for image in content["images"]
         ]
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, ValueError) as error:
         raise UsageError(
             f"{annotation_file}: expected a COCO detection file (images, annotations, categories), "
-            f"got one without {error}"
+            f"got one that breaks at {error}"
         ) from error
     missing = next((picture.path for picture in pictures if not picture.path.is_file()), None)
     if missing is not None:
@@ -167,13 +199,13 @@ def read_json(path: Path) -> Mapping[str, Any]:
 def _class_of_category(
     entries: list[dict[str, Any]], categories: tuple[str, ...], path: Path
 ) -> dict[int, int]:
-    names = {entry["name"]: entry["id"] for entry in entries}
+    names = {entry["name"] for entry in entries}
     absent = [name for name in categories if name not in names]
     if absent:
         raise UsageError(
             f"{path}: expected the categories {', '.join(categories)}, got none named {absent[0]}"
         )
-    return {names[name]: index for index, name in enumerate(categories)}
+    return {entry["id"]: categories.index(entry["name"]) for entry in entries if entry["name"] in categories}
 
 
 def _by_image(
@@ -186,8 +218,17 @@ def _by_image(
                 f"{path}: annotation {annotation.get('id')} expects an image with id "
                 f"{annotation['image_id']}, got none"
             )
+        if not _is_box(annotation.get("bbox")):
+            raise UsageError(
+                f"{path}: annotation {annotation.get('id')}: expected a bbox of x, y, width and height, got "
+                f"{annotation.get('bbox')}; correct it, or delete the annotation"
+            )
         grouped[annotation["image_id"]].append(annotation)
     return grouped
+
+
+def _is_box(bbox: object) -> bool:
+    return isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(x, int | float) for x in bbox)
 
 
 def _picture(
@@ -202,9 +243,10 @@ def _picture(
     width, height = int(image["width"]), int(image["height"])
     corners, left_out = (_corners(some, width, height) for some in (known, others))
     labels = np.array([class_of[a["category_id"]] for a in known], np.int64)
-    crowd = np.array([a.get("iscrowd", 0) for a in known], np.bool_)
-    solid = _are_solid(corners)
     labelled_names = image.get("labelled_classes", categories)
+    labelled = np.array([name in labelled_names for name in categories], np.bool_)
+    crowd = np.array([a.get("iscrowd", 0) for a in known], np.bool_) | ~labelled[labels]
+    solid = _are_solid(corners)
     return Picture(
         image_id=int(image["id"]),
         path=images_dir / str(image["file_name"]),
@@ -214,7 +256,7 @@ def _picture(
         boxes=corners[solid],
         labels=labels[solid],
         crowd=crowd[solid],
-        labelled=np.array([name in labelled_names for name in categories], np.bool_),
+        labelled=labelled,
         frame=None if image.get("frame") is None else int(image["frame"]),
         left_out=left_out[_are_solid(left_out)],
     )

@@ -50,6 +50,15 @@ def test_classes_are_those_that_have_boxes(tmp_path: Path) -> None:
     assert categories_of(file) == ("apple", "pear")
 
 
+def test_a_class_with_two_ids_is_one(tmp_path: Path) -> None:
+    file = tmp_path / "boxes.json"
+    names = [{"id": number, "name": "pothole"} for number in (0, 1)]
+    file.write_text(
+        json.dumps({"categories": names, "annotations": [{"category_id": 0}, {"category_id": 1}]})
+    )
+    assert categories_of(file) == ("pothole",)
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"categories": []}', '{"categories": [{}], "annotations": []}'])
 def test_another_kind_of_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
