@@ -216,12 +216,14 @@ def outline(image: NDArray[np.uint8], box: NDArray[np.float32], label: int) -> C
 
 
 def _grabcut(image: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The object in `box` (4,) as a mask (H, W) of 0 and 1, one part without holes."""
+    """The object in `box` (4,) as a mask (H, W) of 0 and 1, one part without holes; all 0 without one."""
     height, width = image.shape[:2]
     scale = min(1.0, OUTLINE_SIDE_PX / float((box[2:] - box[:2]).max()))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     x1, y1, x2, y2 = (round(float(edge) * scale) for edge in box)
+    if not 0 < (x2 - x1) * (y2 - y1) < size[0] * size[1]:  # GrabCut fails without an inside and an outside
+        return np.zeros((height, width), np.uint8)
     mask, background, foreground = np.zeros(small.shape[:2], np.uint8), np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(0)  # GrabCut draws from OpenCV's own numbers
     cv2.grabCut(

@@ -66,6 +66,17 @@ def test_what_fills_its_box_or_nothing_of_it_has_no_outline() -> None:
     assert outline(scene(), far_too_large, 0) is None
 
 
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [((1000, 1000), (2, 2, 998, 998)), ((60, 12000), (10, 100, 50, 11900))],
+    ids=["fills its picture", "has no width left"],
+)
+def test_what_is_all_or_nothing_of_its_picture_at_the_size_of_outlines_has_none(
+    size: tuple[int, int], box: tuple[float, ...]
+) -> None:
+    assert outline(scene(size, box), np.array(box, np.float32), 0) is None
+
+
 def test_each_class_is_drawn_as_often_as_any_other(tmp_path: Path) -> None:
     cutouts = cutouts_of(scenes(tmp_path))
     assert {label: len(found) for label, found in cutouts.alone.items()} == {0: 1, 1: 1}
