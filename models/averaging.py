@@ -14,15 +14,17 @@ from core.errors import UsageError, WeightsError
 from models.catalogue import WeightsEntry
 from models.detector import load_network
 from models.network import DetectionNetwork
+from models.training.freezing import fold_frozen_norms, unfold_norms
 
 
 def average_networks(shares: Mapping[str, float]) -> tuple[DetectionNetwork, WeightsEntry]:
     """The mean of two or more detectors, each a name or a file with its share, and its description.
 
     The description is the first one's, with the sources and licences of all; shares count relative to their
-    sum. Batch norms that were trained apart describe features that the mean has no longer, so it is best for
-    runs with kept norms. Raises UsageError for fewer than two or a share that is not above zero, WeightsError
-    for a detector of another network or other classes, ModelNotFoundError for an unknown name.
+    sum. Batch norms are folded before: a run with kept norms writes in other numbers what its start computes.
+    Norms that were trained apart describe features that the mean has no longer, so it is best for runs with
+    kept norms. Raises UsageError for fewer than two or a share that is not above zero, WeightsError for a
+    detector of another network or other classes, ModelNotFoundError for an unknown name.
     """
     if len(shares) < 2:
         raise UsageError(f"expected two or more weights to average, got {len(shares)}; name others beside it")
@@ -31,11 +33,11 @@ def average_networks(shares: Mapping[str, float]) -> tuple[DetectionNetwork, Wei
             raise UsageError(f"{name}: expected a share above 0, got {share:g}; leave it out instead")
     total = sum(shares.values())
     (first, first_share), *others = shares.items()
-    network, entry = load_network(first)
+    network, entry = _load_folded(first)
     mean = {name: tensor.double() * (first_share / total) for name, tensor in network.state_dict().items()}
     entries = [entry]
     for name, share in others:
-        other, described = load_network(name)
+        other, described = _load_folded(name)
         _refuse_other(first, entry, name, described)
         entries.append(described)
         for key, tensor in other.state_dict().items():
@@ -43,12 +45,18 @@ def average_networks(shares: Mapping[str, float]) -> tuple[DetectionNetwork, Wei
     with torch.no_grad():
         for key, tensor in network.state_dict().items():
             tensor.copy_(mean[key])
-    return network, replace(
+    return unfold_norms(network), replace(
         entry,
         source=" + ".join(dict.fromkeys(one.source for one in entries)),
         licence=" + ".join(dict.fromkeys(one.licence for one in entries)),
         sha256="",
     )
+
+
+def _load_folded(name: str) -> tuple[DetectionNetwork, WeightsEntry]:
+    network, entry = load_network(name)
+    fold_frozen_norms(network)
+    return network, entry
 
 
 def _refuse_other(first: str, entry: WeightsEntry, name: str, other: WeightsEntry) -> None:

@@ -3,11 +3,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from core.errors import UsageError, WeightsError
 from models.averaging import average_networks
 from models.catalogue import WeightsEntry
+from models.detector import load_network
 from models.network import create_detector_network
+from models.training.freezing import fold_frozen_norms, unfold_norms
 from models.weights import read_state_dict, save_checkpoint
 from tests.models.networks import fill_weights
 
@@ -35,14 +38,32 @@ def save(tmp_path: Path) -> Save:
     return save
 
 
+def folded(network: nn.Module) -> dict[str, Tensor]:
+    fold_frozen_norms(network)
+    return {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+
+
 def test_shares_count_relative_to_their_sum(save: Save) -> None:
     files = [save("old", 1), save("new", 2)]
-    old, new = (read_state_dict(file) for file in files)
+    old, new = (folded(load_network(file)[0]) for file in files)
     network, _ = average_networks(dict(zip(files, (3.0, 1.0), strict=True)))
-    mean = network.state_dict()
-    assert set(old) <= set(mean)
-    for name in old:
-        torch.testing.assert_close(mean[name], 0.75 * old[name].float() + 0.25 * new[name].float())
+    assert read_state_dict(files[0]).keys() <= network.state_dict().keys()
+    for name, tensor in folded(network).items():
+        torch.testing.assert_close(tensor, 0.75 * old[name] + 0.25 * new[name])
+
+
+def test_a_run_with_kept_norms_and_its_start_have_the_mean_of_what_they_compute(save: Save) -> None:
+    start = save("start")
+    network, entry = load_network(start)
+    fold_frozen_norms(network)
+    trained = Path(start).with_name("trained.safetensors")
+    save_checkpoint(trained, unfold_norms(network), entry)
+    mean, _ = average_networks({start: 1, str(trained): 1})
+    expected = folded(load_network(start)[0])
+    for name, tensor in folded(mean).items():
+        torch.testing.assert_close(
+            tensor, expected[name], rtol=2e-3, atol=2e-3
+        )  # files are in half precision
 
 
 def test_the_description_is_the_first_ones_with_all_sources_and_licences(save: Save) -> None:
