@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from core.errors import WeightsError
+from models.catalogue import read_card
 from models.network import DetectionNetwork
-from models.training.starting import read_detector_network
+from models.training.starting import CLASS_LAYER, inherit_class_layer, read_detector_network
 
 
 class Teacher:
@@ -22,12 +23,13 @@ class Teacher:
 
     def __init__(self, path: Path, device: torch.device) -> None:
         """Read the detector's safetensors file. Raises WeightsError for any other file."""
+        self.categories = read_card(path).categories
         network = read_detector_network(path)
         network = network.to(device).eval().requires_grad_(False)
         self.network = network.to(memory_format=torch.channels_last)
 
-    def bequeath(self, student: DetectionNetwork) -> None:
-        """Copy what fits behind the backbone: the pyramid's outputs and the head, if classes are as many.
+    def bequeath(self, student: DetectionNetwork, categories: Sequence[str]) -> None:
+        """Copy what fits behind the backbone: the pyramid's outputs and the head, classes by their names.
 
         Raises WeightsError for a student whose pyramid has other levels or widths.
         """
@@ -40,11 +42,12 @@ class Teacher:
         fitting = {
             name: given[name]
             for name, tensor in own.items()
-            if not name.startswith(("backbone.", "normalize."))
+            if not name.startswith(("backbone.", "normalize.", CLASS_LAYER))
             and name in given
             and given[name].shape == tensor.shape
         }
-        student.load_state_dict(fitting, strict=False)
+        classes = inherit_class_layer(student, given, self.categories, categories)
+        student.load_state_dict(fitting | classes, strict=False)
 
     @torch.no_grad()
     def levels(self, images: Tensor) -> tuple[Tensor, ...]:

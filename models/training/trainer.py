@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
-from core.errors import WeightsError
+from core.errors import SettingsError, WeightsError
 from core.process_memory import keep_freed_memory
 from models.catalogue import WeightsEntry
 from models.device import choose_device, choose_precision
@@ -86,6 +86,7 @@ class _Run:
         if self.device.type == "cpu":
             keep_freed_memory()
         self.dataset = read_coco(config.train_json, config.images_dir, config.categories)
+        _require_boxes(self.dataset, config.train_json)
         self.weights = sampling_weights(self.dataset, config.source_weights)
         self.validation = _validation_set(config)
         torch.manual_seed(config.seed)
@@ -94,9 +95,9 @@ class _Run:
         )
         self.teacher = Teacher(config.teacher, self.device) if config.teacher is not None else None
         if self.teacher is not None:
-            self.teacher.bequeath(network)
+            self.teacher.bequeath(network, config.categories)
         if config.start_from is not None:
-            load_start_weights(network, config.start_from, self._calibration_pictures())
+            load_start_weights(network, config.start_from, config.categories, self._calibration_pictures())
         if config.freeze_batch_norm:
             fold_frozen_norms(network)
         self.network = network.to(self.device)
@@ -143,6 +144,8 @@ class _Run:
             is_last = self.share >= 1.0
             if not self.team.is_leader:
                 continue
+            if is_last or self._is_due(self.config.save_every):
+                self.save()
             report = self.validate() if is_last or self._is_due(self.config.validate_every) else None
             state = TrainingProgress(
                 step=self.step,
@@ -156,10 +159,6 @@ class _Run:
             )
             self._log(state)
             progress(state)
-            if self._is_due(self.config.save_every):
-                self.save()
-        if self.team.is_leader:
-            self.save()
 
     def _is_due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
@@ -229,6 +228,7 @@ class _Run:
 
     def _entry(self) -> WeightsEntry:
         config = self.config
+        groups = [tuple(name for name in group if name in config.categories) for group in config.exclusive]
         return WeightsEntry(
             name=config.output.stem,
             architecture=self.network.architecture,
@@ -238,7 +238,7 @@ class _Run:
             licence=config.licence,
             source=config.source,
             normalization=self.network.normalize.normalization,
-            exclusive=tuple(group for group in config.exclusive if set(group) <= set(config.categories)),
+            exclusive=tuple(group for group in groups if len(group) > 1),
             iou_threshold=config.iou_threshold,
             part_share=config.part_share,
         )
@@ -315,7 +315,18 @@ class _Run:
 def _validation_set(config: TrainingConfig) -> DetectionDataset | None:
     if config.val_json is None:
         return None
-    return read_coco(config.val_json, config.val_images_dir or config.images_dir, config.categories)
+    dataset = read_coco(config.val_json, config.val_images_dir or config.images_dir, config.categories)
+    _require_boxes(dataset, config.val_json)
+    return dataset
+
+
+def _require_boxes(dataset: DetectionDataset, path: Path) -> None:
+    """Raises SettingsError now for what scoring would refuse at the end of the run."""
+    if not any((~picture.crowd).any() for picture in dataset.pictures):
+        raise SettingsError(
+            f"{path}: expected boxes of {', '.join(dataset.categories) or 'some class'} that are no crowds, "
+            "got none; check its categories and --classes"
+        )
 
 
 def create_optimizer(network: DetectionNetwork, config: TrainingConfig) -> AdamW:

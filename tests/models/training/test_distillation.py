@@ -35,23 +35,24 @@ def test_a_student_starts_with_its_teachers_head_and_a_backbone_of_its_own(
     teacher: Teacher, student: DetectionNetwork
 ) -> None:
     before = {name: tensor.clone() for name, tensor in student.backbone.state_dict().items()}
-    teacher.bequeath(student)
+    teacher.bequeath(student, teacher.categories)
     for name, tensor in student.head.state_dict().items():
         assert torch.equal(tensor, teacher.network.head.state_dict()[name]), name
     for name, tensor in student.backbone.state_dict().items():
         assert torch.equal(tensor, before[name]), name
 
 
-def test_a_student_of_other_classes_keeps_its_own_class_layer(teacher: Teacher) -> None:
+def test_a_student_of_other_classes_inherits_those_of_the_same_name(teacher: Teacher) -> None:
     student = create_detector_network("resnet18_thin", num_classes=2)
-    own = student.head.class_logits.weight.clone()
-    teacher.bequeath(student)
-    assert torch.equal(student.head.class_logits.weight, own)
+    own, taught = student.head.class_logits.weight.clone(), teacher.network.head.class_logits.weight
+    teacher.bequeath(student, ("pothole", "bus"))
+    assert torch.equal(student.head.class_logits.weight[0], own[0])
+    assert torch.equal(student.head.class_logits.weight[1], taught[teacher.categories.index("bus")])
     assert torch.equal(student.head.box_distances.weight, teacher.network.head.box_distances.weight)
 
 
 def test_a_student_comes_to_see_what_its_teacher_sees(teacher: Teacher, student: DetectionNetwork) -> None:
-    teacher.bequeath(student)
+    teacher.bequeath(student, teacher.categories)
     student.train()
     images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 255
     shown = teacher.levels(images)
@@ -70,7 +71,7 @@ def test_a_student_comes_to_see_what_its_teacher_sees(teacher: Teacher, student:
 def test_a_student_with_another_pyramid_is_refused(teacher: Teacher) -> None:
     narrow = create_detector_network("resnet18_thin", neck_channels=32)
     with pytest.raises(WeightsError, match="same pyramid"):
-        teacher.bequeath(narrow)
+        teacher.bequeath(narrow, teacher.categories)
 
 
 def test_a_teacher_must_be_a_detector_file(tmp_path: Path) -> None:

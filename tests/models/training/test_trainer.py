@@ -1,11 +1,12 @@
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from core.errors import SettingsError, WeightsError
+from core.errors import SettingsError, UsageError, WeightsError
 from models.catalogue import read_card
 from models.detector import load_detector
 from models.network import create_detector_network
@@ -83,6 +84,36 @@ def test_how_objects_are_parted_travels_with_the_weights(config: TrainingConfig)
     assert (entry.iou_threshold, entry.part_share) == (0.3, 0.7)
 
 
+def test_of_an_exclusive_group_the_classes_of_the_run_remain(config: TrainingConfig) -> None:
+    groups = (("square", "ring", "disc"), ("cone", "cube"))
+    entry = read_card(train(replace(config, steps=1, exclusive=groups)))
+    assert entry.exclusive == (("square", "disc"),)
+
+
+@pytest.mark.parametrize("empty", ["train_json", "val_json"])
+def test_data_without_boxes_are_refused_before_the_first_step(
+    config: TrainingConfig, tmp_path: Path, empty: str
+) -> None:
+    said = json.loads(config.train_json.read_text())
+    crowds = [box | {"iscrowd": 1} for box in said["annotations"]]
+    path = tmp_path / "empty.json"
+    path.write_text(json.dumps(said | {"annotations": crowds}))
+    steps: list[int] = []
+    with pytest.raises(SettingsError, match=r"empty.json: expected boxes of square, disc that are no crowds"):
+        train(replace(config, **{empty: path}), lambda progress: steps.append(progress.step))
+    assert steps == []
+
+
+def test_a_run_whose_last_validation_fails_is_kept(config: TrainingConfig) -> None:
+    pictures = write_shapes(config.images_dir.parent / "validation", 2)
+    for picture in pictures.parent.glob("*.png"):
+        picture.write_bytes(b"no picture")
+    unsure = replace(config, save_every=0, val_json=pictures, val_images_dir=pictures.parent)
+    with pytest.raises(UsageError):
+        train(unsure)
+    assert train(unsure) == config.output
+
+
 def test_a_finished_run_only_writes_its_weights_again(config: TrainingConfig) -> None:
     train(config)
     first = config.output.read_bytes()
@@ -139,7 +170,8 @@ def test_training_goes_on_from_a_detector_of_other_classes(config: TrainingConfi
     assert len(kept) > 20
     for name in kept:
         assert torch.equal(after[name], before[name])
-    assert after["head.class_logits.weight"].shape[0] == 1
+    for name in ("head.class_logits.weight", "head.class_logits.bias"):
+        assert torch.equal(after[name], before[name][1:]), "the disc was learned as the second class"
 
 
 def test_a_run_needs_a_length(config: TrainingConfig) -> None:

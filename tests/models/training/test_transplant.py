@@ -76,9 +76,9 @@ def test_a_dual_path_detector_starts_close_to_the_residual_one(street_clip: Path
 
     def distance(start: bool) -> float:
         network = create_detector_network("dpn50_thin")
-        teacher.bequeath(network)
+        teacher.bequeath(network, teacher.categories)
         if start:
-            load_start_weights(network, TEACHER, street[4:])
+            load_start_weights(network, TEACHER, teacher.categories, street[4:])
         network.train()
         with torch.no_grad():
             return float(correlation_loss(network(images).levels, shown))
