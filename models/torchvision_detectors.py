@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torchvision.models import get_model
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights
-from torchvision.ops import batched_nms
 
 from core.types import Detections
 from models.catalogue import WeightsEntry, file_sha256
 from models.download import fetch
 from models.engine import Execution
+from models.postprocess import suppress
 from models.preprocessing import Picture
 from models.weights import load_state_dict, read_state_dict
 
@@ -69,6 +69,8 @@ class TorchvisionDetector:
             max_size=width,
         )
         load_state_dict(network, read_state_dict(path))
+        head = getattr(network, "roi_heads", network)
+        head.score_thresh = min(head.score_thresh, self.score_threshold)  # else FCOS finds nothing below 0.2
         self._network = network.eval().to(execution.device, memory_format=torch.channels_last)
         self._labels = _label_table(entry.categories).to(execution.device)
         self._groups = torch.tensor(entry.suppression_groups(), device=execution.device)
@@ -99,7 +101,7 @@ class TorchvisionDetector:
         chosen = (scores >= self.score_threshold) & (labels >= 0)
         image, scores, boxes, labels = image[chosen], scores[chosen], boxes[chosen], labels[chosen]
         groups = image * (self._groups.max() + 1) + self._groups[labels]
-        kept = batched_nms(boxes, scores, groups, _IOU_THRESHOLD)
+        kept = suppress(boxes, scores, groups, _IOU_THRESHOLD)
         members = image[kept].cpu().numpy()
         everything = Detections(
             boxes[kept].cpu().numpy(), scores[kept].cpu().numpy(), labels[kept].cpu().numpy(), self.categories

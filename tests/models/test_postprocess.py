@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from models.network import HeadOutput
+from models.network import HeadOutput, Predictions
 from models.postprocess import Postprocess
 from models.preprocessing import Letterbox
 
@@ -105,3 +105,21 @@ def test_no_image_has_more_than_the_most_detections() -> None:
     found = postprocess(most=10)(head_output(row, row[:3]), [WHOLE] * 2)
     assert [len(single) for single in found] == [10, 3]
     np.testing.assert_allclose(found[0].scores[-1], 0.81, rtol=1e-5)
+
+
+def test_small_boxes_far_out_are_told_apart_in_a_batch_as_they_are_alone() -> None:
+    random = torch.Generator().manual_seed(5)
+    batch, classes, pairs = 16, 80, 30
+    corners = torch.rand(batch, pairs, 2, generator=random) * torch.tensor([3800, 2100])
+    whole = torch.cat((corners, corners + 10), dim=2)  # (B, P, 4)
+    moved = whole + (1 + torch.rand(batch, pairs, 1, generator=random))  # overlaps around 0.6
+    labels = torch.randint(classes, (batch, pairs), generator=random).repeat(1, 2)
+    logits = torch.full((batch, 2 * pairs, classes), -20.0)
+    logits.scatter_(2, labels[..., None], torch.rand(batch, 2 * pairs, 1, generator=random))
+    boxes = torch.cat((whole, moved), dim=1)
+    output = Predictions(logits, boxes)
+    uhd = Letterbox((3840, 2160), (3840, 2160), (3840, 2176))
+    find = postprocess(categories=tuple(map(str, range(classes))), groups=tuple(range(classes)))
+    together = find(output, [uhd] * batch)
+    alone = [find(Predictions(logits[n, None], boxes[n, None]), [uhd])[0] for n in range(batch)]
+    assert [len(found) for found in together] == [len(found) for found in alone]
