@@ -1,5 +1,7 @@
 """Detectors from ONNX files of `models.export`, run by ONNX Runtime."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ OUTPUTS = ("logits", "boxes")
 """float32 (B, A, K) and (B, A, 4), as in `models.network.Predictions`."""
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
+_Provider = str | tuple[str, dict[str, int]]
+"""A name, or a name with options."""
 
 
 class OnnxEngine:
@@ -55,7 +59,7 @@ def load_onnx_detector(
     score_threshold: float | None = None,
     canvas: Size | None = None,
 ) -> OnnxDetector:
-    """The detector in a file that `models.export.export_onnx` wrote.
+    """The detector in a file that `export` or `export_int8` of `models.export` wrote.
 
     Raises WeightsError for any other file, SettingsError for a device or precision that cannot be had.
     """
@@ -73,19 +77,22 @@ def read_onnx_card(path: Path) -> WeightsEntry:
     return _card(path, _open(path, [_CPU]))
 
 
-def _providers(device: str) -> list[str]:
+def _providers(device: str) -> list[_Provider]:
     known = _runtime().get_available_providers()
-    if device != "auto" and device.partition(":")[0] not in ("cpu", "cuda"):
+    if not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", device):
         raise SettingsError(f"device: expected auto, cpu, cuda or cuda:N; got {device!r}")
-    if device.startswith("cuda") and _CUDA not in known:
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and _CUDA not in known:
         raise SettingsError(
             f"device: expected one that ONNX Runtime offers here ({', '.join(known)}), got {device!r}; "
             "install onnxruntime-gpu in place of onnxruntime, or use cpu"
         )
-    return [_CUDA, _CPU] if device != "cpu" and _CUDA in known else [_CPU]
+    if kind == "cpu" or _CUDA not in known:
+        return [_CPU]
+    return [(_CUDA, {"device_id": int(number or 0)}), _CPU]
 
 
-def _open(path: Path, providers: list[str]) -> Any:
+def _open(path: Path, providers: Sequence[_Provider]) -> Any:
     if not path.is_file():
         raise WeightsError(f"{path}: expected a weights file, found none there; check the path")
     runtime = _runtime()

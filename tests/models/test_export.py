@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -144,8 +145,27 @@ def test_an_onnx_file_runs_in_its_own_precision_where_it_can(onnx_file: Path) ->
         load_detector(onnx_file, precision="bf16")
     with pytest.raises(SettingsError, match="expected one that ONNX Runtime offers here"):
         load_detector(onnx_file, device="cuda")
-    with pytest.raises(SettingsError, match="got 'tpu'"):
-        load_detector(onnx_file, device="tpu")
+    for device in ("tpu", "cuda:x", "cuda:"):
+        with pytest.raises(SettingsError, match=rf"expected auto, cpu, cuda or cuda:N; got '{device}'"):
+            load_detector(onnx_file, device=device)
+
+
+@pytest.mark.parametrize(("device", "number"), [("auto", 0), ("cuda", 0), ("cuda:1", 1), ("cpu", None)])
+def test_an_onnx_file_runs_on_the_gpu_of_that_number(
+    onnx_file: Path, monkeypatch: pytest.MonkeyPatch, device: str, number: int | None
+) -> None:
+    asked: list[object] = []
+    cuda, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
+    open_session = onnxruntime.InferenceSession
+
+    def open_on_cpu(content: bytes, options: object, providers: list[object]) -> object:
+        asked.extend(providers)
+        return open_session(content, options, providers=[cpu])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [cuda, cpu])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_on_cpu)
+    load_detector(onnx_file, device=device)
+    assert asked == ([cpu] if number is None else [(cuda, {"device_id": number}), cpu])
 
 
 def test_the_engine_gives_what_postprocessing_needs(onnx_file: Path) -> None:
