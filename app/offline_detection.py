@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -82,17 +82,35 @@ def detect_offline(source: str, output: Path | None, settings: Settings, *, as_j
 def sample_pictures(source: str, max_side: int, most: int = 64) -> list[NDArray[np.uint8]]:
     """Pictures (H, W, 3) BGR of a picture, a folder or a video, evenly spread, shrunk to a longer side.
 
-    Raises SourceError.
+    `most` at most; of a source that does not tell how many it has, down to half as many. Raises SourceError.
     """
     if not is_recorded(source):
         raise SourceError(f"{source}: expected a picture, a folder of pictures or a video")
     with open_source(source, SourceOptions(max_side=max_side)) as opened:
-        stride = max(1, (opened.format.frames or 0) // most)
-        shots = _read_shots(Path(source), opened)
-        pictures = [shot.image for shot in islice(shots, 0, stride * most, stride)]
+        images = (shot.image for shot in _read_shots(Path(source), opened))
+        count = opened.format.frames
+        pictures = _thin(images, most) if count is None else _choose(images, count, most)
     if not pictures:
         raise SourceError(f"{source}: expected pictures that can be decoded, got none")
     return pictures
+
+
+def _choose(images: Iterable[NDArray[np.uint8]], count: int, most: int) -> list[NDArray[np.uint8]]:
+    """At most so many out of `count`, evenly spread."""
+    chosen = {number * count // most for number in range(most)}
+    return [image for number, image in enumerate(images) if number in chosen]
+
+
+def _thin(images: Iterable[NDArray[np.uint8]], most: int) -> list[NDArray[np.uint8]]:
+    """At most so many out of an unknown number: every k-th, and k doubles whenever they become too many."""
+    kept: list[NDArray[np.uint8]] = []
+    step = 1
+    for number, image in enumerate(images):
+        if number % step == 0:
+            kept.append(image)
+        if len(kept) > most:
+            kept, step = kept[::2], 2 * step
+    return kept
 
 
 def to_record(shot: Shot, detections: Detections) -> dict[str, object]:

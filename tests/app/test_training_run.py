@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from app import training_run
 from app.training_run import CARD_MARK, finish_run, read_log, write_card, write_config
 from models.catalogue import read_card
 from models.training.config import TrainingConfig
@@ -75,6 +76,16 @@ def test_a_finished_run_leaves_its_configuration_curves_pictures_and_card(config
         f"| **mean** | | {report.ap50:.3f} |",
     ):
         assert fact in card, card
+
+
+def test_a_run_is_scored_on_so_many_pictures_at_most_evenly_spread(
+    config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_run, "SCORED_PICTURES", 4)
+    monkeypatch.setattr(training_run, "EXAMPLES", 3)
+    assert finish_run(config).pictures == 4
+    examples = {file.name.partition("-")[0] for file in (config.work_dir / "examples").iterdir()}
+    assert examples == {"0", "1", "3"}, "three of the pictures 0, 1, 3 and 4"
 
 
 def test_the_card_names_the_pictures_it_was_scored_on_until_a_person_takes_it_over(
