@@ -91,10 +91,16 @@ def check_output(path: Path, suffix: str | None) -> None:
 
     None takes any suffix. Raises SettingsError.
     """
-    if suffix is not None and path.suffix != suffix:
-        raise SettingsError(f"--output: expected a name that ends with {suffix}, got {str(path)!r}")
+    if suffix is not None:
+        check_suffix(path, suffix)
     if not path.parent.is_dir():
         raise SettingsError(f"--output: expected a folder at {path.parent}, found none; create it")
+
+
+def check_suffix(path: Path, suffix: str) -> None:
+    """Refuses a file of `--output` with another suffix. Raises SettingsError."""
+    if path.suffix != suffix:
+        raise SettingsError(f"--output: expected a name that ends with {suffix}, got {str(path)!r}")
 
 
 def flag(setting: str) -> str:

@@ -11,11 +11,12 @@ from rich.progress import track
 
 from app.filters import split_names
 from app.label_sheets import draw_sheets, prepare_folder
+from app.model_catalogue import find_weights
 from app.tables import stderr
 from app.training_data import default_images
 from core.errors import SettingsError
 from core.settings import Settings
-from models.catalogue import get_weights, list_weights, read_card
+from models.catalogue import ONNX_SUFFIX, list_weights
 from models.detector import Detector, load_detector
 from models.training.completion import Confidence, complete
 from models.training.dataset import DetectionDataset, read_coco, read_json
@@ -155,10 +156,8 @@ def _find(
 
 
 def _exclusive(model: str) -> tuple[tuple[str, ...], ...]:
-    if model in list_weights():
-        return get_weights(model).exclusive
-    path = Path(model)
-    return (read_card(path) if path.suffix == ".safetensors" else get_weights(TORCHVISIONS)).exclusive
+    describes_itself = model in list_weights() or Path(model).suffix in (".safetensors", ONNX_SUFFIX)
+    return find_weights(model if describes_itself else TORCHVISIONS).exclusive
 
 
 def _completed(

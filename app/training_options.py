@@ -52,9 +52,10 @@ def choose_start(name: str, neck_channels: int) -> StartingPoint:
     known = list_backbones()
     if name in known:
         return StartingPoint(name, "fpn", neck_channels)
-    backbone, _, neck = name.rpartition("_")
-    if backbone in known and neck in list_necks():
-        return StartingPoint(backbone, neck, neck_channels)
+    for neck in list_necks():
+        backbone = name.removesuffix(f"_{neck}")
+        if backbone in known:
+            return StartingPoint(backbone, neck, neck_channels)
     raise ModelNotFoundError(
         f"--model: expected weights ({', '.join(list_weights())}, or a .safetensors file), or a backbone "
         f"({', '.join(known)}) with or without _{' or _'.join(list_necks())}; got {name!r}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.filters import split_names
-from app.options import with_settings
+from app.options import check_suffix, with_settings
 from app.tables import Column, print_hint, print_table
 from core.settings import Precision, Settings
 
@@ -165,7 +165,7 @@ class TrainOptions:
     ] = None
 
     def config(self, settings: Settings) -> "TrainingConfig":
-        """The trainer's own form of it. Raises SettingsError for annotations without categories."""
+        """The trainer's own form of it. Raises SettingsError for what it cannot train on or write."""
         from app.training_data import categories_of, find_training_data
         from app.training_options import (
             StartingPoint,
@@ -177,6 +177,7 @@ class TrainOptions:
         )
         from models.training.config import TrainingConfig
 
+        check_suffix(self.output, ".safetensors")
         data = find_training_data(self.data)
         start = StartingPoint(self.backbone, self.neck, self.neck_channels)
         if self.model is not None:
@@ -195,7 +196,7 @@ class TrainOptions:
             licence=self.licence,
             source=self.source,
             val_json=self.val or data.val,
-            val_images_dir=self.val_images or (None if self.val else data.val_images),
+            val_images_dir=self.val_images or (None if self.val or self.images else data.val_images),
             backbone=start.backbone,
             neck=start.neck,
             neck_channels=start.neck_channels,

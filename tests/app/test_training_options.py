@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,12 @@ def test_known_weights_and_weights_files_are_gone_on_from(tiny_weights: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "neck"), [("dpn92", "fpn"), ("dpn92_csp", "csp"), ("resnet50_thin_csp", "csp")]
+    ("name", "neck"),
+    [("dpn92", "fpn"), ("dpn92_csp", "csp"), ("resnet50_thin_csp", "csp"), ("resnet50_fpn_p6", "fpn_p6")],
 )
 def test_a_backbone_with_or_without_a_neck_starts_fresh(name: str, neck: str) -> None:
     start = choose_start(name, 32)
-    assert (start.backbone, start.neck) == (name.removesuffix("_csp"), neck)
+    assert (start.backbone, start.neck) == (name.removesuffix(f"_{neck}"), neck)
     assert (start.neck_channels, start.weights, start.exclusive) == (32, None, ())
 
 
@@ -88,6 +90,31 @@ def test_what_is_typed_reaches_the_trainer(folder: Path, tiny_weights: Path) -> 
     assert config.warm_up_steps == 4, "a tenth of a short run"
     assert (config.backbone, config.start_from) == ("resnet50_thin", None)
     assert options.config(load_settings()).bf16
+
+
+def test_weights_go_to_a_safetensors_file_or_nothing_is_trained(folder: Path) -> None:
+    for name in ("mine", "mine.pth"):
+        options = TrainOptions(write_shapes(folder / "shapes", 2), folder / name)
+        with pytest.raises(
+            SettingsError, match=r"--output: expected a name that ends with \.safetensors, got"
+        ):
+            options.config(load_settings())
+
+
+def test_pictures_to_score_on_are_looked_for_where_those_to_learn_from_are(folder: Path) -> None:
+    annotations = write_shapes(folder / "mined", 2)
+    for name in ("train.json", "val.json"):
+        shutil.copy(annotations, annotations.with_name(name))
+    mined, pictures, others = annotations.parent, folder / "pictures", folder / "others"
+
+    def wanted(**given: Path) -> Path | None:
+        config = TrainOptions(mined, folder / "mine.safetensors", **given).config(load_settings())  # type: ignore[arg-type]
+        assert config.val_json == mined / "val.json"
+        return config.val_images_dir or config.images_dir
+
+    assert wanted() == mined
+    assert wanted(images=pictures) == pictures
+    assert wanted(images=pictures, val_images=others) == others
 
 
 def test_going_on_from_weights_keeps_how_they_part_objects(folder: Path) -> None:

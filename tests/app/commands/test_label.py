@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import onnx
 import pytest
 
 from models.training.dataset import read_coco
@@ -75,6 +76,24 @@ def test_sources_can_be_kept_and_classes_be_known_as_absent(
     before, after = read("train.json"), read("completed.json")
     assert after["images"][4:] == before["images"][4:]
     assert all("labelled_classes" not in image for image in after["images"][:4]), "sledges are absent as well"
+
+
+def test_an_onnx_file_says_itself_which_classes_shut_each_other_out(
+    cli: Cli, folder: Path, partly_labelled: Path, tiny_onnx: Path
+) -> None:
+    content = read("train.json")
+    everywhere = {"category_id": 10, "bbox": [0, 0, 320, 240], "area": 76800, "iscrowd": 0}
+    content["annotations"] = [{"id": number, "image_id": number, **everywhere} for number in range(7)]
+    partly_labelled.write_text(json.dumps(content))
+    model = onnx.load(str(tiny_onnx))
+    for entry in model.metadata_props:
+        entry.value = entry.value.replace('["car","bus","truck"]', '["person","motorcycle"]')
+    (folder / "mine.onnx").write_bytes(model.SerializeToString())
+    added = []
+    for file in (tiny_onnx, folder / "mine.onnx"):
+        done = cli("models", "label", "--data", "train.json", "--model", file, "-o", "done.json", "--json")
+        added.append({row["class_name"] for row in json.loads(done.out)})
+    assert added[0] - added[1] == {"motorcycle"}, "people are everywhere, and these are no motorcycles"
 
 
 def test_sheets_show_all_that_was_added(cli: Cli, partly_labelled: Path, tiny_weights: Path) -> None:
