@@ -17,6 +17,7 @@ from app.annotate import draw_boxes, labelled_boxes
 from app.annotated_output import NoSink, PictureSink, Sink, VideoSink
 from app.tables import stderr
 from core.errors import CorruptFrameError, SourceError
+from core.sampling import spread_evenly
 from core.settings import Settings
 from core.types import Detections
 from ingest.sources import is_recorded, open_source
@@ -97,7 +98,7 @@ def sample_pictures(source: str, max_side: int, most: int = 64) -> list[NDArray[
 
 def _choose(images: Iterable[NDArray[np.uint8]], count: int, most: int) -> list[NDArray[np.uint8]]:
     """At most so many out of `count`, evenly spread."""
-    chosen = {number * count // most for number in range(most)}
+    chosen = set(spread_evenly(count, most))
     return [image for number, image in enumerate(images) if number in chosen]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 
 from app.annotate import draw_boxes, labelled_boxes
+from core.sampling import spread_evenly
 from models.catalogue import read_card
 from models.detector import Detector, load_detector
 from models.training.config import TrainingConfig
@@ -52,9 +53,7 @@ def finish_run(config: TrainingConfig) -> EvaluationReport:
         scored = read_coco(config.val_json, config.val_images_dir or config.images_dir, config.categories)
     detector = load_detector(config.output, config.device, score_threshold=SCORE)
     threshold = read_card(config.output).score_threshold
-    chosen = [scored.pictures[number] for number in _spread(len(scored), SCORED_PICTURES)]
-    scored = DetectionDataset(scored.categories, chosen)
-    report = evaluate_dataset(detector, scored, score_threshold=threshold)
+    report = evaluate_dataset(detector, scored, limit=SCORED_PICTURES, score_threshold=threshold)
     draw_evaluation(report, config.work_dir)
     rows = read_log(config.work_dir / LOG)
     if rows:
@@ -78,7 +77,7 @@ def read_log(path: Path) -> list[dict[str, float | None]]:
 def draw_examples(detector: Detector, dataset: DetectionDataset, threshold: float, folder: Path) -> None:
     """A few pictures, evenly spread, with what the detector finds in them."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number in _spread(len(dataset), EXAMPLES):
+    for number in spread_evenly(len(dataset), EXAMPLES):
         image = dataset.image(number)
         found = detector.predict([image])[0]
         drawn = draw_boxes(image, labelled_boxes(found.select(found.scores >= threshold)))
@@ -124,11 +123,6 @@ def write_card(config: TrainingConfig, learned: DetectionDataset, report: Evalua
     lines += [f"| **mean** | | {_figure(report.ap50)} | {_figure(report.ap)} | | |", ""]
     lines += ["```", command_line(), "```", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """At most so many of the numbers below `count`, evenly spread."""
-    return sorted({number * count // most for number in range(most)})
 
 
 def _figure(value: float) -> str:

@@ -36,7 +36,7 @@ class BenchOptions:
         typer.Option("--images", metavar="DIR", help="Folder of the pictures or videos that FILE names."),
     ] = None
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Score about so many pictures only.")
+        int | None, typer.Option("--limit", min=1, help="Score so many pictures only, evenly spread.")
     ] = None
     exported: Annotated[
         Path | None, typer.Option("--exported", metavar="FILE", help="Its ONNX file: measured beside it.")

@@ -253,7 +253,7 @@ def evaluate(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Score about so many pictures only.")
+        int | None, typer.Option("--limit", min=1, help="Score so many pictures only, evenly spread.")
     ] = None,
     output: Annotated[
         Path | None,

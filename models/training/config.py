@@ -74,7 +74,7 @@ class TrainingConfig:
     validate_every: int = 1000
     """Steps between validations."""
     validation_limit: int | None = None
-    """Validate on about so many pictures, evenly spread."""
+    """Validate on so many pictures only, evenly spread."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import UsageError
+from core.sampling import spread_evenly
 from core.types import Detections
 from models.training.average_precision import ClassReport, score_class
 from models.training.dataset import DetectionDataset, read_coco
@@ -76,7 +77,7 @@ def evaluate(
     limit: int | None = None,
     score_threshold: float = DEFAULT_THRESHOLD,
 ) -> EvaluationReport:
-    """Run a detector over a COCO file (or its first `limit` pictures, evenly spread) and score it.
+    """Run a detector over a COCO file (or `limit` of its pictures, evenly spread) and score it.
 
     A class is judged on the pictures whose `labelled_classes` name it. The detector should keep low
     scores (threshold 0.01 or less): the precision-recall curve needs them; `score_threshold` is the one that
@@ -97,8 +98,7 @@ def evaluate_dataset(
     score_threshold: float = DEFAULT_THRESHOLD,
 ) -> EvaluationReport:
     """`evaluate` on a dataset that was read already."""
-    stride = 1 if limit is None else max(1, len(dataset) // max(1, limit))
-    indices = range(0, len(dataset), stride)
+    indices = spread_evenly(len(dataset), len(dataset) if limit is None else limit)
     found: dict[int, Detections] = {}
     seconds = 0.0
     for group in _groups(indices, batch_size):

@@ -28,7 +28,7 @@ def load_start_weights(
     into a dual path network of the same depths and widths (models/training/transplant.py). Any other file
     is read as a detector's or a backbone's weights. Classes that a detector names as we do start as it has
     learned them, others at random.
-    Raises WeightsError.
+    Raises WeightsError, also for a detector that does not say its classes.
     """
     if path.suffix == ".onnx":
         if not isinstance(network.backbone, ResNet):

@@ -119,9 +119,10 @@ def test_evaluate_runs_the_detector_in_batches_and_reports_json(
     assert plain["classes"][0]["name"] == "square"
 
 
-def test_a_limit_spreads_over_the_whole_file(tmp_path: Path, shapes: DetectionDataset) -> None:
-    report = evaluate(Oracle(shapes), tmp_path / "shapes.json", tmp_path, limit=5)
-    assert report.pictures == 5
+@pytest.mark.parametrize("limit", [5, 7, 10, 12])
+def test_a_limit_is_kept(tmp_path: Path, shapes: DetectionDataset, limit: int) -> None:
+    report = evaluate(Oracle(shapes), tmp_path / "shapes.json", tmp_path, limit=limit)
+    assert report.pictures == min(limit, 10)
 
 
 def test_crowds_are_neither_missed_nor_mistakes(shapes: DetectionDataset) -> None:

@@ -81,3 +81,10 @@ def test_classes_start_as_a_detector_learned_them_by_their_names(tmp_path: Path)
         assert torch.equal(tensor[0], learned[1])
         assert torch.equal(tensor[2], learned[0])
     assert torch.equal(network.head.class_logits.weight[1], fresh)
+
+
+def test_a_detector_that_does_not_say_its_classes_is_refused(tmp_path: Path) -> None:
+    network = create_detector_network("resnet18_thin", "fpn", 2, 16)
+    path = write(network, tmp_path / "nameless.safetensors")
+    with pytest.raises(WeightsError, match="expected weights that describe themselves"):
+        load_start_weights(network, path, ["car", "bus"], [])
