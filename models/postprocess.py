@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from core.types import Detections
 from models.network import Predictions
 from models.preprocessing import Letterbox
+from models.torchvision_operators import nms
 
 PART_SCORE = 0.5
 """A part scores this share of its whole's or more: what scores less is below most thresholds in use."""
@@ -110,10 +110,12 @@ class Postprocess:
 def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float) -> Tensor:
     """Indices (M,) of the boxes (N, 4), in pixels, that no better one of their group overlaps more.
 
-    Best first. What remains of a group does not depend on the others: torchvision shifts each to a place of
-    its own, which in float32 would round the boxes of the last ones. Whole numbers of 2^-20 pixels in float64
-    stay exact up to 2^33 pixels, over all places.
+    Best first. Each group is shifted to a place of its own. What remains of it does not depend on the others:
+    float32 would round the boxes of the last ones, and whole numbers of 2^-20 pixels in float64 stay exact up
+    to 2^33 pixels, over all places.
     """
+    if not len(boxes):
+        return torch.empty(0, dtype=torch.int64, device=boxes.device)
     exact = (boxes.double() * 2**20).round()
-    kept: Tensor = batched_nms(exact, scores.double(), groups, iou_threshold)
-    return kept
+    apart = groups[:, None] * (exact.max() + 1)  # (N, 1)
+    return nms(exact + apart, scores.double(), iou_threshold)

@@ -1,13 +1,14 @@
 """JPEG bytes of the queue -> pictures on the device, a batch at a time: nvJPEG by way of torchvision."""
 
+import importlib
 import logging
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-import torchvision
 from torch import Tensor
 
 from core.errors import CorruptFrameError
@@ -17,13 +18,17 @@ from workers.decoding import DecodeFrames, require_end, require_size
 
 logger = logging.getLogger(__name__)
 
-_decode_jpeg: Any = getattr(torchvision.io, "decode_jpeg", None)
-"""torchvision 0.29 has it, and says that a later one will not."""
+
+@cache
+def _torchvision_io() -> Any:
+    """Imported where a GPU is: it costs every process seconds and 160 MB."""
+    return importlib.import_module("torchvision.io")
 
 
 def can_decode_on(device: torch.device) -> bool:
     """Whether pictures can be decoded on the device, so that they need not travel there."""
-    if device.type != "cuda" or _decode_jpeg is None:
+    # torchvision 0.29 has it, and says that a later one will not.
+    if device.type != "cuda" or not hasattr(_torchvision_io(), "decode_jpeg"):
         return False
     try:
         decode_on(device, [bytes(cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))[1])])
@@ -36,7 +41,8 @@ def can_decode_on(device: torch.device) -> bool:
 def decode_on(device: torch.device, jpegs: Sequence[bytes]) -> list[Tensor]:
     """Pictures uint8 (H, W, 3) BGR on the device. Raises RuntimeError if any of them cannot be decoded."""
     encoded = [torch.frombuffer(bytearray(jpeg), dtype=torch.uint8) for jpeg in jpegs]
-    planes = _decode_jpeg(encoded, mode=torchvision.io.ImageReadMode.RGB, device=device)
+    io = _torchvision_io()
+    planes = io.decode_jpeg(encoded, mode=io.ImageReadMode.RGB, device=device)
     return [one.flip(0).permute(1, 2, 0) for one in planes]  # (3, H, W) RGB
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from core.types import QueuedFrame
 from models.detector import load_detector
 from models.preprocessing import Picture
 from tests.fakes import save_tiny_detector
 from tests.workers.rig import make_frame
-from workers import device_decoding
 from workers.decoding import JpegDecoder, decode_frame
 from workers.device_decoding import DeviceJpegDecoder, can_decode_on
 
@@ -72,10 +72,10 @@ def test_only_a_cuda_device_that_torchvision_can_decode_on_is_used(monkeypatch: 
         asked.append(device)
         return []
 
-    monkeypatch.setattr(device_decoding, "_decode_jpeg", decode)
+    monkeypatch.setattr(torchvision.io, "decode_jpeg", decode)
     assert can_decode_on(cuda)
     assert asked == [cuda]
-    monkeypatch.setattr(device_decoding, "_decode_jpeg", None)
+    monkeypatch.delattr(torchvision.io, "decode_jpeg")
     assert not can_decode_on(cuda)
 
 
