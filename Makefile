@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCE ?=
 PYTEST_ARGS ?=
+# Tests wait a quarter of their time: one more than the cores of a small machine.
+TEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint check format clean
@@ -14,11 +16,11 @@ help: ## Show this list
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "framewatch needs Python 3.11 to 3.13, got %d.%d; try make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
 install: $(VENV)/.installed ## Install framewatch into VENV
@@ -29,7 +31,7 @@ demo: $(VENV)/.installed ## Two street clips (or SOURCE=camera-or-file) through 
 test: $(VENV)/.installed-dev ## Run all tests (or PYTEST_ARGS='tests/storage -x'); they start their own servers
 ifeq ($(strip $(PYTEST_ARGS)),)
 	@# Whole systems come last and alone: they are about time and need the machine for themselves.
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/system; parts=$$?; \
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore tests/system; parts=$$?; \
 	$(BIN)/python -m pytest tests/system && exit $$parts
 else
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -31,7 +31,7 @@ def config(tmp_path: Path) -> TrainingConfig:
         categories=CATEGORIES,
         exclusive=(),
         canvas=(96, 96),
-        backbone="resnet18",
+        backbone="resnet18_thin",
         neck_channels=16,
         steps=6,
         batch_size=2,
