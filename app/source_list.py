@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core.errors import SettingsError, SourceError, SourceLostError, UsageError
 from core.types import CAMERA_NAME, Camera
+from core.urls import redact_url
 from ingest.camera_defaults import camera_for
 from ingest.references import resolve_references
 from ingest.sources import is_recorded, open_source
@@ -37,7 +38,7 @@ def parse_sources(texts: Sequence[str], fps: float | None) -> list[Camera]:
         if camera.name in cameras:
             raise SettingsError(
                 f"expected a name for each source, got {camera.name!r} twice; "
-                f"name one of them, for example {camera.name}-2={url}"
+                f"name one of them, for example {camera.name}-2={redact_url(url)}"
             )
         cameras[camera.name] = camera
     return list(cameras.values())

@@ -5,10 +5,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from core.types import Camera, Policy
-from core.urls import split_url
+from core.urls import HIDDEN, redact_url, split_url
 from ingest.sources import is_recorded
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
+_HIDDEN_PARAMETER = re.compile(rf"[/_?&;]?[^/_?&;=]*={re.escape(HIDDEN)}")
 _LONGEST_NAME = 63
 
 
@@ -24,11 +25,12 @@ def camera_for(url: str, name: str | None = None, **options: Any) -> Camera:
 
 
 def name_from(url: str) -> str:
-    """A camera name from a URL: the file's stem, or host and path without login and query."""
+    """A camera name from a URL: the file's stem, or host and path without login, query and passwords."""
+    shown = _HIDDEN_PARAMETER.sub("", redact_url(url))
     if is_recorded(url):
-        said = PurePosixPath(url.rstrip("/")).stem
+        said = PurePosixPath(shown.rstrip("/")).stem
     else:
-        parts = split_url(url)
+        parts = split_url(shown)
         said = f"{parts.netloc.rpartition('@')[2]}{parts.path}" if parts else ""
     name = _NOT_IN_NAMES.sub("-", said).strip("-._")
     return name[:_LONGEST_NAME] or "camera"

@@ -60,10 +60,9 @@ def check(
 def _default_picture(camera: str, url: str) -> Path | None:
     """A file in this folder, named after the camera and without secrets; None where none can be written."""
     from core.types import CAMERA_NAME
-    from core.urls import redact_url
     from ingest.camera_defaults import name_from
 
-    name = camera if CAMERA_NAME.fullmatch(camera) else name_from(redact_url(url))
+    name = camera if CAMERA_NAME.fullmatch(camera) else name_from(url)
     if not os.access(Path.cwd(), os.W_OK):
         print_hint("no picture saved, as this folder cannot be written to; --picture FILE saves it elsewhere")
         return None

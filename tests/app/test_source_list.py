@@ -40,6 +40,13 @@ def test_two_sources_of_one_name_are_refused_with_a_way_out() -> None:
         parse_sources(["a/street.mp4", "b/street.mp4"], None)
 
 
+def test_two_sources_that_differ_in_a_password_alone_are_refused_without_showing_it() -> None:
+    urls = [f"rtsp://viewer:{password}@192.0.2.10/stream1" for password in ("s3cret-a", "s3cret-b")]
+    with pytest.raises(SettingsError, match=r"-2=rtsp://viewer:\*\*\*@192\.0\.2\.10/stream1$") as caught:
+        parse_sources(urls, None)
+    assert "s3cret" not in str(caught.value)
+
+
 def test_files_are_looked_into_before_anything_starts(folder: Path) -> None:
     write_clip(folder / "good.mp4", frames=30, metadata={"creation_time": "2026-11-23T08:00:00Z"})
     (folder / "text.mp4").write_text("hello")

@@ -28,6 +28,13 @@ def test_a_policy_that_is_given_wins() -> None:
         ("file:///videos/street.v2.mp4", "street.v2"),
         ("pictures/", "pictures"),
         ("rtsp://viewer:hush@192.0.2.10:554/stream1?token=hush", "192.0.2.10-554-stream1"),
+        ("rtsp://admin:p@ss/word@192.0.2.1/x", "192.0.2.1-x"),
+        (
+            "rtsp://192.0.2.1/user=admin_password=hush_channel=1_stream=0.sdp",
+            "192.0.2.1-user-admin_channel-1_stream-0.sdp",
+        ),
+        ("rtsp://192.0.2.1/user=admin&password=hush&channel=1", "192.0.2.1-user-admin-channel-1"),
+        ("rtsp://192.0.2.1/password=hush", "192.0.2.1"),
         ("usb://0", "0"),
         ("/dev/video0", "dev-video0"),
         ("/videos/дверь.mp4", "camera"),
