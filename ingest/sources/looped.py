@@ -11,6 +11,8 @@ from ingest.sources.source import FrameSource, SourceFormat, SourceFrame, Source
 LOG = logging.getLogger(__name__)
 _LONGEST_GAP_S = 2.0
 """Between two frames; pictures of a folder may be days apart."""
+_LONE_FRAME_GAP_S = 1.0
+"""Between two rounds of a recording with a single frame, which has no speed."""
 
 
 class LoopedRecording(FrameSource):
@@ -29,16 +31,19 @@ class LoopedRecording(FrameSource):
         return self._recording.format
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        due_at, gap_s, last = time.monotonic(), 0.0, None
+        due_at, gap_s = time.monotonic(), 0.0
         while True:
-            for frame in self._one_round():
-                if last is not None and frame.captured_at > last:  # else a new round begins: in step
+            last, count = None, 0
+            for count, frame in enumerate(self._one_round(), 1):  # noqa: B007
+                if last is not None:  # else a new round begins: in step
                     gap_s = min(_LONGEST_GAP_S, (frame.captured_at - last).total_seconds())
                 last = frame.captured_at
                 due_at = max(due_at + gap_s, time.monotonic() - _LONGEST_GAP_S)
                 time.sleep(max(0.0, due_at - time.monotonic()))
                 frame.captured_at = from_microseconds(self._options.clock.now_us())
                 yield frame
+            if count == 1:
+                gap_s = _LONE_FRAME_GAP_S
             self._recording.close()
             self._recording = self._open_recording()
 

@@ -36,6 +36,18 @@ def test_pictures_loop_as_well(tmp_path: Path) -> None:
     assert [read_number(frame.image, 320) for frame in frames] == [0, 1, 0]
 
 
+@pytest.mark.parametrize("kind", ["picture", "folder", "video"])
+def test_a_single_frame_comes_once_a_second(tmp_path: Path, kind: str) -> None:
+    folder = write_pictures(tmp_path / "pictures", 1)
+    path = {"picture": folder / "picture-0000.jpg", "folder": folder, "video": tmp_path / "one.mp4"}[kind]
+    if kind == "video":
+        write_clip(path, frames=1)
+    with open_source(str(path), LOOP) as source:
+        earlier, later = islice(source, 2)
+    assert 0.9 <= (later.captured_at - earlier.captured_at).total_seconds() < 5
+    assert read_number(later.image, 320) == 0
+
+
 def test_a_recording_without_frames_is_refused_instead_of_looped(tmp_path: Path) -> None:
     empty = write_clip(tmp_path / "empty.avi", frames=0, codec="mpeg4")
     with pytest.raises(SourceError), open_source(str(empty), LOOP) as source:
