@@ -103,7 +103,8 @@ class VideoFile(FrameSource):
 
 def _open(path: Path) -> InputContainer:
     try:
-        return open_container(str(path), _DEMUXER_OPTIONS)
+        # A relative name such as 12:30.mp4 would read as a protocol of FFmpeg's.
+        return open_container(f"file:{path}", _DEMUXER_OPTIONS)
     except (av.error.PermissionError, av.error.IsADirectoryError) as error:
         raise SourceError(f"{path}: expected a readable video, got: {error.strerror}") from None
     except av.FFmpegError:

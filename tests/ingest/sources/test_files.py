@@ -96,6 +96,14 @@ def test_a_file_url_names_a_file_with_spaces(tmp_path: Path) -> None:
         assert str(source.format) == "h264 320x240 25 fps"
 
 
+@pytest.mark.parametrize("name", ["2026-11-27T12:30:00.mp4", "file:street.mp4", "a%20b #1?.mp4"])
+def test_a_relative_name_may_hold_any_character(tmp_path: Path, name: str, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / name, frames=2)
+    with open_source(name) as source:
+        assert len(list(source)) == 2
+
+
 @pytest.mark.parametrize("quarter_turns", [1, 2, 3])
 def test_a_recording_made_with_a_turned_phone_stands_upright(tmp_path: Path, quarter_turns: int) -> None:
     flat, turned = write_clip(tmp_path / "flat.mp4", frames=3), tmp_path / "turned.mp4"
