@@ -27,7 +27,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REQUESTS = 5
 _MOST_PART_BYTES = 32 * 1024 * 1024
 _MOST_LINE_BYTES = 16 * 1024
-_END_OF_JPEG = b"\xff\xd9"
+_START_OF_JPEG, _START_OF_SCAN, _END_OF_JPEG = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,32 +144,53 @@ class MjpegStream(FrameSource):
             name, _, value = line.partition(b":")
             if name.strip().lower() == b"content-length" and value.strip().isdigit():
                 length = int(value)
-        return self._take(
-            length if length else self._find(_END_OF_JPEG, _MOST_PART_BYTES) + len(_END_OF_JPEG)
-        )
+        return self._take(length or self._jpeg_length())
+
+    def _jpeg_length(self) -> int:
+        """Of the JPEG ahead, to its end mark (ITU-T T.81, annex B).
+
+        The segments before its scan are skipped by their lengths, as a thumbnail inside one has an end mark
+        of its own. What is no segment is not believed: the next end mark ends such a picture.
+        """
+        place = 0
+        while True:
+            mark = self._peek(place, 2)
+            if place == 0 and mark == _START_OF_JPEG:
+                place += 2
+            elif place and mark == b"\xff\xff":  # the first of them fills up
+                place += 1
+            elif place and mark[:1] == b"\xff" and mark not in (_START_OF_SCAN, _END_OF_JPEG):
+                place += 2 + max(2, int.from_bytes(self._peek(place + 2, 2), "big"))
+            else:
+                return self._find(_END_OF_JPEG, _MOST_PART_BYTES, place) + len(_END_OF_JPEG)
 
     def _take_line(self) -> bytes:
         end = self._find(b"\n", _MOST_LINE_BYTES)
         return self._take(end + 1).strip()
 
-    def _find(self, mark: bytes, most_bytes: int) -> int:
-        """Where `mark` stands in the buffer, which grows until it is there."""
-        searched = 0
+    def _find(self, mark: bytes, most_bytes: int, start: int = 0) -> int:
+        """Where `mark` stands in the buffer from `start` on; the buffer grows until it is there."""
+        searched = start
         while (found := self._buffer.find(mark, searched)) < 0:
-            searched = max(0, len(self._buffer) - len(mark) + 1)
+            searched = max(start, len(self._buffer) - len(mark) + 1)
             if searched > most_bytes:
                 raise SourceLostError(f"{self._name}: the stream is no MJPEG")
             self._fill()
         return found
 
     def _take(self, count: int) -> bytes:
-        if count > _MOST_PART_BYTES:
-            raise SourceLostError(f"{self._name}: a picture of {count} bytes is none")
-        while len(self._buffer) < count:
-            self._fill()
-        taken = bytes(self._buffer[:count])
+        taken = self._peek(0, count)
         del self._buffer[:count]
         return taken
+
+    def _peek(self, start: int, count: int) -> bytes:
+        """`count` bytes from `start` on; the buffer grows until they are there."""
+        end = start + count
+        if end > _MOST_PART_BYTES:
+            raise SourceLostError(f"{self._name}: a picture of {end} bytes is none")
+        while len(self._buffer) < end:
+            self._fill()
+        return bytes(self._buffer[start:end])
 
     def _fill(self) -> None:
         limit_s = self._options.stall_timeout_s

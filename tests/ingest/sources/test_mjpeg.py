@@ -10,7 +10,7 @@ import pytest
 from core.errors import CorruptFrameError, SourceError, SourceLostError, SourceRefusedError
 from ingest.sources import open_source
 from ingest.sources.http_login import Login
-from ingest.sources.source import SourceOptions
+from ingest.sources.source import SourceFrame, SourceOptions
 from tests.clips import numbered_picture, read_number
 from tests.mjpeg_server import MjpegServer
 
@@ -49,6 +49,51 @@ def test_a_damaged_picture_is_told_and_the_next_one_read() -> None:
     assert first.image.shape == third.image.shape
     with pytest.raises(CorruptFrameError):
         _ = damaged.image
+
+
+def with_thumbnail(jpeg: bytes, length: int | None = None) -> bytes:
+    """The picture with an EXIF segment that holds a smaller picture; `length` is what it says of itself."""
+    inner = b"Exif\0\0" + pictures(1, (160, 120))[0]
+    said = len(inner) + 2 if length is None else length
+    return jpeg[:2] + b"\xff\xe1" + said.to_bytes(2, "big") + inner + jpeg[2:]
+
+
+@pytest.mark.parametrize("with_length", [True, False])
+@pytest.mark.parametrize("filling", [b"", b"\xff\xff"])
+def test_a_picture_goes_on_after_its_thumbnail(with_length: bool, filling: bytes) -> None:
+    sent = [jpeg[:2] + filling + with_thumbnail(jpeg)[2:] for jpeg in pictures()]
+    with MjpegServer(sent, with_length=with_length) as server, open_source(server.url(), QUICK) as source:
+        frames = list(islice(source, 8))
+    assert [read_number(frame.image, 320) for frame in frames] == list(range(8))
+
+
+@pytest.mark.parametrize("length", [0, 7, 65_535])
+def test_the_stream_goes_on_after_a_segment_that_lies_about_its_length(length: int) -> None:
+    good = pictures(1)[0]
+    sent = [with_thumbnail(good, length), *([good] * 40)]
+    with (
+        MjpegServer(sent, fps=200, with_length=False) as server,
+        open_source(server.url(), QUICK) as source,
+    ):
+        frames = list(islice(source, 41))
+    assert sum(is_readable(frame) for frame in frames) >= 30
+
+
+def is_readable(frame: SourceFrame) -> bool:
+    try:
+        return frame.source_size == (320, 240)
+    except CorruptFrameError:
+        return False
+
+
+def test_segments_without_end_are_no_picture() -> None:
+    endless = b"\xff\xd8" + (b"\xff\xe1\xff\xff" + bytes(65_533)) * 520
+    with (
+        MjpegServer([endless], with_length=False) as server,
+        open_source(server.url(), QUICK) as source,
+        pytest.raises(SourceLostError, match="is none"),
+    ):
+        next(iter(source))
 
 
 @pytest.mark.parametrize("digest", [False, True])
