@@ -1,6 +1,7 @@
 """Folders of pictures, and single ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ _STEP_US = 1_000_000
 
 
 class PictureFolder(FrameSource):
-    """The pictures of a folder by name.
+    """The pictures of a folder by name; what is not there when it is opened (a dangling link) is left out.
 
     Each is timed by its modification time when these increase from name to name; otherwise (copied folders)
     the pictures follow the oldest one second apart.
@@ -31,9 +32,10 @@ class PictureFolder(FrameSource):
         self._path = path
         self._max_side = options.max_side
         try:
-            self._files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         except OSError as error:
             raise SourceError(f"{path}: expected a readable folder, got: {error.strerror}") from error
+        self._files = _modification_times_us(found)
         if not self._files:
             raise SourceError(f"{path}: expected a folder of pictures ({' '.join(SUFFIXES)}), got none in it")
 
@@ -42,11 +44,12 @@ class PictureFolder(FrameSource):
         return SourceFormat(f"{len(self._files)} pictures", frames=len(self._files))
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        for file, moment_us in zip(self._files, _capture_times_us(self._files), strict=True):
+        moments_us = _capture_times_us(list(self._files.values()))
+        for file, moment_us in zip(self._files, moments_us, strict=True):
             yield SourceFrame(from_microseconds(moment_us), partial(read_picture, file, self._max_side))
 
     def close(self) -> None:
-        self._files = []
+        self._files = {}
 
 
 class PictureFile(PictureFolder):
@@ -55,15 +58,17 @@ class PictureFile(PictureFolder):
     def __init__(self, path: Path, options: SourceOptions) -> None:
         self._path = path
         self._max_side = options.max_side
-        self._files = [path]
+        self._files = _modification_times_us([path])
+        if not self._files:
+            raise SourceError(f"{path}: expected a picture, got none: it has just gone")
         try:
-            read_picture(path, self._max_side)
+            self._size = read_picture(path, self._max_side).source_size
         except CorruptFrameError as error:
             raise SourceError(str(error)) from None
 
     @property
     def format(self) -> SourceFormat:
-        return SourceFormat("picture", read_picture(self._path, None).source_size, frames=1)
+        return SourceFormat("picture", self._size, frames=1)
 
 
 def read_picture(file: Path, max_side: int | None) -> Picture:
@@ -86,8 +91,16 @@ def decode_picture(data: NDArray[np.uint8], max_side: int | None, name: str) -> 
     return Picture(shrink(np.asarray(image, np.uint8), max_side), (image.shape[1], image.shape[0]))
 
 
-def _capture_times_us(files: Sequence[Path]) -> list[int]:
-    times_us = [file.stat().st_mtime_ns // 1000 for file in files]
+def _modification_times_us(files: Iterable[Path]) -> dict[Path, int]:
+    """Of the files that are there, in their order."""
+    times_us: dict[Path, int] = {}
+    for file in files:
+        with suppress(OSError):
+            times_us[file] = file.stat().st_mtime_ns // 1000
+    return times_us
+
+
+def _capture_times_us(times_us: Sequence[int]) -> Sequence[int]:
     if all(earlier < later for earlier, later in pairwise(times_us)):
         return times_us
-    return [min(times_us) + number * _STEP_US for number in range(len(files))]
+    return [min(times_us) + number * _STEP_US for number in range(len(times_us))]

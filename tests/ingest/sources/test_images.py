@@ -53,6 +53,41 @@ def test_a_corrupt_picture_is_told_and_the_next_one_read(tmp_path: Path) -> None
         _ = second.image
 
 
+def test_a_dangling_link_is_left_out(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "pictures", 3)
+    (folder / "picture-0001.jpg").unlink()
+    (folder / "picture-0001.jpg").symlink_to("/nowhere/picture.jpg")
+    with open_source(str(folder)) as source:
+        assert source.format.frames == 2
+        assert [read_number(frame.image, 320) for frame in source] == [0, 2]
+
+
+def test_a_folder_of_dangling_links_has_no_pictures(tmp_path: Path) -> None:
+    (tmp_path / "door.jpg").symlink_to("/nowhere/picture.jpg")
+    with pytest.raises(SourceError, match="got none in it"):
+        open_source(str(tmp_path))
+
+
+def test_a_picture_that_is_deleted_while_its_folder_is_read_is_corrupt(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "pictures", 3)
+    with open_source(str(folder)) as source:
+        (folder / "picture-0001.jpg").unlink()
+        first, deleted, third = source
+    assert [read_number(frame.image, 320) for frame in (first, third)] == [0, 2]
+    with pytest.raises(CorruptFrameError, match=r"picture-0001\.jpg: .*No such file"):
+        _ = deleted.image
+
+
+def test_a_single_picture_that_is_deleted_once_it_is_open_is_corrupt(tmp_path: Path) -> None:
+    picture = write_pictures(tmp_path, 1) / "picture-0000.jpg"
+    with open_source(str(picture)) as source:
+        picture.unlink()
+        assert str(source.format) == "picture 320x240"
+        (deleted,) = source
+    with pytest.raises(CorruptFrameError, match="No such file"):
+        _ = deleted.image
+
+
 def test_one_picture_is_a_source_too(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "one.png"), numbered_picture(77, (1280, 720)))
     with open_source(str(tmp_path / "one.png"), SourceOptions(max_side=640)) as source:
