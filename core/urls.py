@@ -16,18 +16,19 @@ _SECRET_PARAMETER = re.compile(
 """Of a query, or of a path as some recorders have it: /user=admin_password=SECRET_channel=1_stream=0.sdp.
 A plain `p` is a password where it follows a user: ?u=admin&p=SECRET."""
 HIDDEN = "***"
+_NOT_IN_HOSTS = re.compile(r"[\x00-\x20\x7f]")
 _STAND_IN = "\ue000"
 """For each character of a reference: of no meaning in a URL."""
 
 
 def split_url(url: str) -> SplitResult | None:
-    """The parts of a URL; None where brackets do not match or the port is no port."""
+    """The parts of a URL; None where brackets do not match, the port is none, or the host holds a space."""
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises, where the rest does not
     except ValueError:
         return None
-    return parts
+    return None if _NOT_IN_HOSTS.search(parts.hostname or "") else parts
 
 
 def has_sound_address(url: str) -> bool:

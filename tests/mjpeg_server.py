@@ -22,9 +22,10 @@ class MjpegServer:
         login: tuple[str, str] | None = None,
         digest: bool = False,
         with_length: bool = True,
+        moved_to: str = "/stream",
     ) -> None:
         self.pictures, self.fps, self.login, self.digest = pictures, fps, login, digest
-        self.with_length = with_length
+        self.with_length, self.moved_to = with_length, moved_to
         self.frozen = threading.Event()
         self.stopped = threading.Event()
         camera = self
@@ -56,7 +57,7 @@ class MjpegServer:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         if request.path.startswith("/moved"):
             request.send_response(302)
-            request.send_header("Location", "/stream")
+            request.send_header("Location", self.moved_to)
             request.end_headers()
         elif not self._allows(request.headers.get("Authorization")):
             kind = f'Digest realm="{_REALM}", nonce="{_NONCE}", qop="auth"'

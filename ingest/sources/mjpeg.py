@@ -122,7 +122,8 @@ class MjpegStream(FrameSource):
     def _request(self, parts: SplitResult, authorization: str | None) -> _Connection:
         limit_s = self._options.open_timeout_s
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=limit_s)
+        # Without a port, http.client takes the end of an IPv6 address for one.
+        connection = kind(parts.hostname or "", parts.port or kind.default_port, timeout=limit_s)
         try:
             connection.request("GET", _path(parts), headers=_headers(authorization))
             kept = connection.sock  # http.client forgets it when the answer ends the connection

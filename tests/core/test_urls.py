@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.urls import has_literal_password, redact_url
+from core.urls import has_literal_password, has_sound_address, redact_url
 
 SECRETS = [
     ("rtsp://viewer:hunter2@10.0.0.7:554/stream1", "rtsp://viewer:***@10.0.0.7:554/stream1"),
@@ -71,6 +71,12 @@ def test_a_literal_secret_is_found_and_hidden(url: str, shown: str) -> None:
 def test_urls_without_a_literal_secret_stay_as_they_are(url: str) -> None:
     assert not has_literal_password(url)
     assert redact_url(url) == url
+
+
+@pytest.mark.parametrize("host", ["cam era", "cam\x7fera", "[fe80::1", "cam:eighty"])
+def test_a_host_that_cannot_be_is_told(host: str) -> None:
+    assert not has_sound_address(f"rtsp://viewer:my [pass@{host}/stream 1")
+    assert has_sound_address("rtsp://viewer:my [pass@camera:554/stream 1")
 
 
 passwords = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4).filter(

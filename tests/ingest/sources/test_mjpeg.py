@@ -1,8 +1,10 @@
 """MJPEG over HTTP, over a socket."""
 
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import NoReturn
 
 import cv2
 import pytest
@@ -124,6 +126,15 @@ def test_a_redirection_is_followed() -> None:
         assert next(iter(source)).source_size == (320, 240)
 
 
+@pytest.mark.parametrize("address", ["http://cam era/stream", "http://cam:eighty/", "rtsp://camera/"])
+def test_a_redirection_to_no_web_address_is_lost(address: str) -> None:
+    with (
+        MjpegServer(pictures(1), moved_to=address) as server,
+        pytest.raises(SourceLostError, match="redirects to what is no web address"),
+    ):
+        open_source(server.url("/moved"), QUICK)
+
+
 def test_a_web_page_is_no_camera_as_yet() -> None:
     with (
         MjpegServer(pictures()) as server,
@@ -167,6 +178,25 @@ def test_a_url_without_a_readable_host_can_never_work(url: str) -> None:
     with pytest.raises(SourceError, match="expected http://HOST") as caught:
         open_source(url, QUICK)
     assert "pa[ss" not in str(caught.value)
+
+
+def test_a_host_with_a_space_can_never_work() -> None:
+    with pytest.raises(SourceError, match=r"expected http://USER:PASSWORD@HOST.* got http://cam era/stream"):
+        open_source("http://cam era/stream", QUICK)
+
+
+def test_an_ipv6_address_without_a_port_is_asked_at_the_usual_one(monkeypatch) -> None:
+    asked = []
+
+    def connect(address: tuple[str, int], *_: object) -> NoReturn:
+        asked.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    for url in ("http://[fe80::abcd]/stream", "https://[::1]/stream", "http://[::1]:81/stream"):
+        with pytest.raises(SourceLostError, match="cannot connect"):
+            open_source(url, QUICK)
+    assert asked == [("fe80::abcd", 80), ("::1", 443), ("::1", 81)]
 
 
 def test_a_host_that_cannot_be_looked_up_is_lost() -> None:
