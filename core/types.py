@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from core.errors import SettingsError
 from core.evidence_policy import EvidenceRule
+from core.urls import redact_url
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -177,6 +178,15 @@ def _require_polygons(where: str, polygons: Sequence[Sequence[tuple[float, float
             raise SettingsError(f"{where}: expected x and y from 0 to 1, got {tuple(outside)}")
 
 
+def _is_text(words: str) -> bool:
+    """Whether it can be written as UTF-8: bytes of file names that are none come as lone surrogates."""
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Camera:
     """A camera as users configure it; the database keeps it."""
@@ -224,6 +234,11 @@ class Camera:
             )
         if not self.url:
             raise SettingsError(f"camera {self.name}: expected a url, got none")
+        if not _is_text(self.url):
+            raise SettingsError(
+                f"camera {self.name}: expected a url or file name in UTF-8, got {redact_url(self.url)!a}; "
+                "rename the file"
+            )
         if self.fps is not None and not 0 < self.fps <= 1000:
             raise SettingsError(f"camera {self.name}: expected fps above 0 and up to 1000, got {self.fps}")
         if not 32 <= self.max_side <= 8192:

@@ -1,8 +1,10 @@
 """A camera from nothing but its URL."""
 
+import os
+
 import pytest
 
-from core.errors import SourceError
+from core.errors import SettingsError, SourceError
 from core.types import Policy
 from ingest.camera_defaults import camera_for, name_from
 
@@ -49,3 +51,11 @@ def test_a_name_comes_from_the_url_and_holds_no_secret(url: str, name: str) -> N
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(SourceError, match="expected a file or one of"):
         camera_for("rstp://192.0.2.10/stream1")
+
+
+def test_a_file_name_that_is_not_utf_8_is_refused_in_one_printable_line() -> None:
+    with pytest.raises(SettingsError, match="expected a url or file name in UTF-8") as caught:
+        camera_for(os.fsdecode(b"videos/caf\xe9.mp4"))
+    assert str(caught.value).isascii()
+    assert str(caught.value).startswith("camera caf: ")
+    assert "\n" not in str(caught.value)
