@@ -23,11 +23,14 @@ _NOT_NOW = re.compile(
 
 
 def make_redis(url: str) -> redis.Redis:
-    """A lazily connecting client for `redis://`, `rediss://` or `unix://` URLs; answers are bytes.
+    """A lazily connecting client for `redis://` or `rediss://` URLs; answers are bytes.
 
     One lost connection is replaced silently, as every script of the queue may run twice; a server that stays
     away surfaces through `redis_errors`. Raises SettingsError for a URL that cannot be one.
     """
+    refusal = f"redis_url: expected redis://HOST:PORT/DB or rediss://, got {without_password(url)!r}"
+    if url.startswith("unix:"):  # redis-py would fail at the first command: a socket file takes no keep-alive
+        raise SettingsError(refusal)
     try:
         return redis.Redis.from_url(
             url,
@@ -38,9 +41,7 @@ def make_redis(url: str) -> redis.Redis:
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 1),
         )
     except ValueError as error:
-        raise SettingsError(
-            f"redis_url: expected redis://HOST:PORT/DB, rediss:// or unix://, got {without_password(url)!r}"
-        ) from error
+        raise SettingsError(refusal) from error
 
 
 def without_password(url: str) -> str:

@@ -20,7 +20,10 @@ def test_a_connection_that_the_server_closed_is_replaced_silently(redis_url: str
         assert client.ping()
 
 
-@pytest.mark.parametrize("url", ["http://u:secret@host", "nonsense", "redis://u:secret@host:port"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://u:secret@host", "nonsense", "redis://u:secret@host:port", "unix://u:secret@/run/redis.sock"],
+)
 def test_a_url_that_is_none_is_refused_in_one_line_without_its_password(url: str) -> None:
     with pytest.raises(SettingsError, match=r"expected redis://HOST:PORT/DB") as caught:
         make_redis(url)
