@@ -39,8 +39,11 @@ _PROBE_MATCH = """<?xml version="1.0" encoding="UTF-8"?>
 class OnvifDevice:
     """Names one stream per profile (token to rtsp URL); a context manager that runs in threads."""
 
-    def __init__(self, streams: dict[str, str], login: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self, streams: dict[str, str], login: tuple[str, str] | None = None, host: str = "127.0.0.1"
+    ) -> None:
         self.streams, self.login = streams, login
+        self.host = f"[{host}]" if ":" in host else host
         self.frozen = threading.Event()
         self._stopped = threading.Event()
         device = self
@@ -52,7 +55,10 @@ class OnvifDevice:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+        self._server = Server((host, 0), Handler)
         self._server.daemon_threads = True
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.bind(("127.0.0.1", 0))
@@ -72,7 +78,7 @@ class OnvifDevice:
         return str(host), int(port)
 
     def url(self, login: str = "", query: str = "") -> str:
-        return f"onvif://{login}127.0.0.1:{self.port}{query}"
+        return f"onvif://{login}{self.host}:{self.port}{query}"
 
     def __enter__(self) -> "OnvifDevice":
         for thread in self._threads:

@@ -38,7 +38,7 @@ def find_stream(url: str, options: SourceOptions) -> str:
             f"expected onvif://[USER:PASSWORD@]HOST[:PORT][?profile=TOKEN], got {options.shown_as}"
         )
     wanted = parse_qs(parts.query).get("profile", [None])[0]
-    host = parts.hostname
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname  # IPv6
     media = _connect(host, parts.port or _HTTP_PORT, parts, options)
     profiles = _ask(options, media.GetProfiles)
     token = _choose([str(profile.token) for profile in profiles or ()], wanted, options.shown_as)
@@ -104,6 +104,5 @@ def _with_login(stream: SplitResult, host: str, parts: SplitResult) -> str:
     if parts.username:
         login = quote(unquote(parts.username), safe="")
         login += f":{quote(unquote(parts.password or ''), safe='')}@"
-    shown = f"[{host}]" if ":" in host else host
     port = f":{stream.port}" if stream.port else ""
-    return urlunsplit((stream.scheme or "rtsp", f"{login}{shown}{port}", stream.path, stream.query, ""))
+    return urlunsplit((stream.scheme or "rtsp", f"{login}{host}{port}", stream.path, stream.query, ""))

@@ -1,5 +1,6 @@
 """ONVIF cameras, asked over a socket where their stream is."""
 
+import socket
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -9,6 +10,7 @@ import pytest
 
 from core.errors import SourceError, SourceLostError, SourceRefusedError
 from ingest.sources import open_source
+from ingest.sources.onvif import find_stream
 from ingest.sources.source import SourceOptions
 from tests.onvif_device import OnvifDevice
 from tests.rtsp_server import RtspServer, encode_clip
@@ -43,6 +45,13 @@ def test_the_stream_of_the_wanted_profile_is_found_and_read(
         frames = list(islice(source, 3))
     assert frames[0].source_size == size
     assert len({frame.captured_at for frame in frames}) == 3
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_a_camera_may_have_an_ipv6_address() -> None:
+    with OnvifDevice({"main": "rtsp://192.0.2.1:8554/main"}, ("viewer", "hush"), "::1") as device:
+        found = find_stream(device.url("viewer:hush@"), PATIENT)
+    assert found == "rtsp://viewer:hush@[::1]:8554/main"
 
 
 @pytest.mark.parametrize("login", ["viewer:hush-hush@", ""])
