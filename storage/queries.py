@@ -297,7 +297,8 @@ def _bucket(dialect: str, moment: ColumnElement[Any], bucket: timedelta) -> Colu
         step: ColumnElement[timedelta] = literal_column(f"INTERVAL '{length_s} seconds'")
         origin: ColumnElement[datetime] = literal_column("TIMESTAMPTZ '1970-01-01 00:00:00+00'")
         return func.date_bin(step, moment, origin, type_=UtcDateTime())
-    second = cast(func.strftime(literal_column("'%s'"), moment), Integer)
+    whole = func.substr(moment, 1, 19)  # strftime('%s') of 59.9997 s gives the next second
+    second = cast(func.strftime(literal_column("'%s'"), whole), Integer)
     length = literal_column(str(length_s), Integer)
     return second - (second % length + length) % length  # % of a negative number is negative here
 

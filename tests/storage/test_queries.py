@@ -178,6 +178,15 @@ def test_buckets_before_1970_start_where_they_should(database: Database) -> None
     assert count_detections(database, (), timedelta(hours=1)) == [CountRow(hour, None, None, None, 1)]
 
 
+@pytest.mark.parametrize("bucket", [timedelta(minutes=15), timedelta(hours=1)])
+def test_the_last_microsecond_of_a_bucket_belongs_to_it(database: Database, bucket: timedelta) -> None:
+    last = datetime(2026, 11, 23, 22, 59, 59, 999_700, tzinfo=UTC)
+    Writer(database).write([make_result(boxes=[(0, 0, 1, 1)], captured_at=last)], WEIGHTS)
+    start = last.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1) - bucket
+    one_by_one = DetectionFilter(min_score=0.1)  # the table of hourly counts knows no scores
+    assert count_detections(database, (), bucket, one_by_one) == [CountRow(start, None, None, None, 1)]
+
+
 def test_nothing_counts_as_no_group(database: Database) -> None:
     assert count_detections(database, ("class",)) == []
     assert count_detections(database, ()) == [CountRow(None, None, None, None, 0)]
