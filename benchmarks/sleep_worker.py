@@ -61,6 +61,9 @@ class NoWriter:
     def write(self, results: Sequence[FrameResult], weights: WeightsInfo) -> None:
         del results, weights
 
+    def close(self) -> None:
+        """Has nothing to close."""
+
 
 def no_decoding(frames: Sequence[QueuedFrame]) -> list[NDArray[np.uint8] | None]:
     """The same black picture for every frame."""

@@ -91,18 +91,16 @@ def prune(
         known: dict[int, str] = dict(connection.execute(select(cameras.c.id, cameras.c.name)).all())
     cutoffs = {camera: _cutoff(now, policy.keep_longest(name)) for camera, name in known.items()}
     dropped_before = _drop_days(database, list(cutoffs.values()), report)
-    deleted = False
     for batch in _batches(_old_hours(database, _class_cutoffs(database, policy, now, known), dropped_before)):
         report.detections += sum(span.detections for span in batch)
         if not dry_run:
             _delete_spans(database, batch)
-            deleted = True
     for until, of_cameras in _by_cutoff(cutoffs).items():
         if dropped_before is None or until > dropped_before:
             report.frames += _delete_old(database, frames.c.captured_at, of_cameras, until, dry_run)
         report.ledger_minutes += _delete_old(database, frame_ledger.c.minute, of_cameras, until, dry_run)
         report.camera_events += _delete_events(database, of_cameras, until, dry_run)
-    if deleted:
+    if not dry_run:
         fold_changes(database)
     return report
 

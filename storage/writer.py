@@ -58,6 +58,7 @@ class Writer:
         self._camera_ids: dict[str, int] = {}
         self._model_ids: dict[WeightsInfo, int] = {}
         self._fold_at = time.monotonic() + FOLD_EVERY_S
+        self._has_changes = False
         self._careful_batches = 0
 
     def write(self, results: Sequence[FrameResult], weights: WeightsInfo) -> WriteSummary:
@@ -85,9 +86,17 @@ class Writer:
             self._forget()  # a camera or a partition that we remembered is gone
         return self._store(batch, weights, carefully=True)
 
+    def close(self) -> None:
+        """Folds what the last minute changed of the hourly counts, after the last batch."""
+        if self._has_changes:
+            self._fold()
+
     def _fold_when_due(self) -> None:
-        if time.monotonic() < self._fold_at:
-            return
+        if time.monotonic() >= self._fold_at:
+            self._fold()
+
+    def _fold(self) -> None:
+        self._has_changes = False
         self._fold_at = time.monotonic() + FOLD_EVERY_S
         with contextlib.suppress(DatabaseUnavailableError):  # the batch is stored; the next one will tell
             fold_changes(self._database)
@@ -111,6 +120,7 @@ class Writer:
             if boxes:
                 _insert_detections(connection, added, model)
                 note_changes(connection, _changes(added, model))
+        self._has_changes = self._has_changes or boxes > 0
         return WriteSummary(len(new), boxes)
 
     def _identities(self, names: Iterable[str], weights: WeightsInfo) -> tuple[dict[str, int], int]:

@@ -177,6 +177,7 @@ class WorkerService:
             self._flusher.close()
         if self._evidence:
             self._evidence.close()
+        self._parts.writer.close()
         with suppress(QueueUnavailableError):  # then the queue forgets a silent worker by itself
             self._context.queue.retire(self._identity.worker, self._identity.consumers)
         self._context.watchdog.close()

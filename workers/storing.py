@@ -21,6 +21,9 @@ class ResultWriter(Protocol):
     def write(self, results: Sequence[FrameResult], weights: WeightsInfo) -> object:
         """Commits all or nothing; raises DatabaseUnavailableError when it may be tried again."""
 
+    def close(self) -> None:
+        """Called after the last batch."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:

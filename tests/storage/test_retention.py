@@ -123,6 +123,15 @@ def test_no_rules_remove_nothing(database: Database) -> None:
     assert _left(database) == before
 
 
+def test_changes_of_counts_are_folded_also_where_nothing_goes(database: Database) -> None:
+    _fill(database, days=1)
+    prune(database, RetentionPolicy(), NOW, dry_run=True)
+    assert _scalar(database, "SELECT count(*) FROM detection_count_changes") > 0
+    prune(database, RetentionPolicy(), NOW)
+    assert _scalar(database, "SELECT count(*) FROM detection_count_changes") == 0
+    assert _scalar(database, "SELECT sum(detections) FROM detection_counts_hourly") == 8 * 2 * 3
+
+
 @pytest.mark.postgres
 def test_days_of_which_nothing_is_kept_are_dropped_whole(postgres: Database) -> None:
     _fill(postgres)

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from core.types import WeightsInfo
 from storage.database import Database
 from storage.queries import DetectionFilter, count_detections
-from storage.rollup import fold_changes, hour_of, recount
+from storage.rollup import fold_changes, hour_of, lock_counts, recount
 from storage.writer import Writer
 from tests.storage.results import START, WEIGHTS, Box, make_result
 
@@ -58,6 +58,39 @@ def test_folding_moves_all_changes_and_may_be_repeated(database: Database) -> No
     assert fold_changes(database)
     assert fold_changes(database)
     assert (_rows(database, "detection_count_changes"), _rolled_up(database)) == (0, before)
+
+
+def test_many_short_runs_leave_no_changes_behind(database: Database) -> None:
+    for run in range(20):
+        writer = Writer(database)
+        writer.write([make_result("clip", run * 10 + index, BOXES) for index in range(3)], WEIGHTS)
+        writer.close()
+    assert (_rows(database, "detection_count_changes"), _rows(database, "detection_counts_hourly")) == (0, 1)
+    assert _rolled_up(database) == _counted(database)
+
+
+def test_a_writer_that_added_nothing_closes_without_folding(database: Database) -> None:
+    Writer(database).write([make_result(boxes=BOXES)], WEIGHTS)
+    late = Writer(database)
+    late.write([make_result(boxes=BOXES)], WEIGHTS)
+    late.close()
+    assert _rows(database, "detection_count_changes") == 1
+
+
+def test_a_writer_closes_while_another_process_folds(database: Database) -> None:
+    writer = Writer(database)
+    writer.write([make_result(boxes=BOXES)], WEIGHTS)
+    if database.dialect == "postgresql":
+        with database.writing() as connection:
+            lock_counts(connection)
+            writer.close()
+        assert _rows(database, "detection_count_changes") == 1
+    before = _rolled_up(database)
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(fold_changes, database) for _ in range(4)]:
+            done.result()
+        writer.close()
+    assert _rolled_up(database) == before == _counted(database)
 
 
 def test_a_zone_of_half_an_hour_counts_in_hours_of_utc(database: Database) -> None:

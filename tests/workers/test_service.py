@@ -109,6 +109,22 @@ def test_the_ledger_reaches_sql_by_the_end(
     assert select(database, "SELECT sum(captured), sum(stored) FROM frame_ledger") == [(4, 4)]
 
 
+def test_a_short_run_leaves_no_changes_of_counts(
+    make_service: MakeService, queue: FrameQueue, database: Database, tiny_weights: Path
+) -> None:
+    service = make_service()
+    service.open()
+    publish(queue, tiny_weights, 4)
+    service.answer(str(tiny_weights))
+    service.close()
+    ((counted, seen),) = select(
+        database,
+        "SELECT (SELECT sum(detections) FROM detection_counts_hourly), (SELECT count(*) FROM detections)",
+    )
+    assert counted == seen > 0
+    assert select(database, "SELECT count(*) FROM detection_count_changes") == [(0,)]
+
+
 @pytest.mark.parametrize(
     ("settings", "error"),
     [
