@@ -119,6 +119,7 @@ def read_minutes(answer: Answer) -> list[LedgerMinute]:
                     captured=counts.get("captured", 0),
                     stored=counts.get("stored", 0),
                     dropped=_dropped(counts),
+                    replayed=counts.get("replayed", 0),
                 )
             )
     return rows

@@ -298,6 +298,8 @@ class LedgerMinute:
     captured: int = 0
     stored: int = 0
     dropped: Mapping[DropReason, int] = field(default_factory=dict)
+    replayed: int = 0
+    """Dead letters that were put back on their queues: each is one failed frame less in `dropped`."""
 
 
 @dataclass(frozen=True, slots=True)

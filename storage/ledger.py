@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, func, or_, select
+from sqlalchemy import Connection, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from core.types import DropReason, LedgerMinute
@@ -12,11 +12,11 @@ from storage.identities import camera_ids
 from storage.statements import insert_into
 from storage.tables import cameras, frame_ledger
 
-_COUNTS = ("captured", "stored", *(reason.value for reason in DropReason))
+_COUNTS = ("captured", "stored", *(reason.value for reason in DropReason), "replayed")
 
 
 def write_ledger_minutes(database: Database, minutes: Sequence[LedgerMinute]) -> None:
-    """Stores absolute counts; a repeated or late write never lowers a count. Unknown cameras are made.
+    """Stores absolute counts; a repeated or late write never takes one back. Unknown cameras are made.
 
     Raises DatabaseUnavailableError when nothing was stored.
     """
@@ -30,11 +30,13 @@ def write_ledger_minutes(database: Database, minutes: Sequence[LedgerMinute]) ->
         ]
         rows.sort(key=lambda row: (row["camera_id"], row["minute"]))  # writers must not wait in a circle
         statement = insert_into(connection, frame_ledger)
-        larger = {
-            name: _larger(connection, frame_ledger.c[name], statement.excluded[name]) for name in _COUNTS
-        }
+        old, new = frame_ledger.c, statement.excluded
+        newest = {name: _larger(connection, old[name], new[name]) for name in _COUNTS}
+        # A replay takes a failed frame back: what only grows is how many failed before any came back.
+        ever_failed = _larger(connection, old.failed + old.replayed, new.failed + new.replayed)
+        newest["failed"] = ever_failed - newest["replayed"]
         connection.execute(
-            statement.on_conflict_do_update(index_elements=["camera_id", "minute"], set_=larger), rows
+            statement.on_conflict_do_update(index_elements=["camera_id", "minute"], set_=newest), rows
         )
 
 
@@ -50,9 +52,9 @@ def list_ledger_minutes(
     `after` is the minute and camera behind which they begin. Raises DatabaseUnavailableError.
     """
     minute = frame_ledger.c.minute
-    counts = [frame_ledger.c[reason.value] for reason in DropReason]
+    counts = [frame_ledger.c[name] for name in _COUNTS]
     query = (
-        select(cameras.c.name, frame_ledger.c.minute, frame_ledger.c.captured, frame_ledger.c.stored, *counts)
+        select(cameras.c.name, frame_ledger.c.minute, *counts)
         .join(cameras, cameras.c.id == frame_ledger.c.camera_id)
         .where(minute >= since)
         .order_by(minute, cameras.c.name)
@@ -65,16 +67,16 @@ def list_ledger_minutes(
     with database.reading() as connection:
         rows = connection.execute(query).all()
     return [
-        LedgerMinute(camera, minute, captured, stored, dict(zip(DropReason, dropped, strict=True)))
-        for camera, minute, captured, stored, *dropped in rows
+        LedgerMinute(camera, minute, captured, stored, dict(zip(DropReason, dropped, strict=True)), replayed)
+        for camera, minute, captured, stored, *dropped, replayed in rows
     ]
 
 
 def _counts(minute: LedgerMinute) -> dict[str, int]:
     dropped = {reason.value: minute.dropped.get(reason, 0) for reason in DropReason}
-    return {"captured": minute.captured, "stored": minute.stored, **dropped}
+    return {"captured": minute.captured, "stored": minute.stored, **dropped, "replayed": minute.replayed}
 
 
-def _larger(connection: Connection, old: Column[int], new: ColumnElement[int]) -> ColumnElement[int]:
+def _larger(connection: Connection, old: ColumnElement[int], new: ColumnElement[int]) -> ColumnElement[int]:
     """GREATEST, which SQLite spells as max of two."""
     return func.greatest(old, new) if connection.dialect.name == "postgresql" else func.max(old, new)

@@ -184,6 +184,7 @@ class LedgerRow(Row):
     stale: Mapped[int] = mapped_column(BigInteger)
     corrupt: Mapped[int] = mapped_column(BigInteger)
     failed: Mapped[int] = mapped_column(BigInteger)
+    replayed: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class CameraEventRow(Row):

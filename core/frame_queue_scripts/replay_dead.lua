@@ -17,4 +17,5 @@ call("XADD", key("frames", camera, model), "*", "header", fresh, "jpeg", jpeg)
 add_bytes(camera, model, #jpeg)
 add_waiting(camera, model, 1)
 count(camera, "failed", -1)
+count_minute(camera, "replayed", 1) -- only grows, which "failed" does not: storage/ledger.py
 return { 1, attend(model, lease_us) }

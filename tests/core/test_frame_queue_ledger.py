@@ -118,6 +118,7 @@ def test_the_minutes_add_up_to_the_account(rig: QueueRig) -> None:
     _assert_minutes_add_up(rig)
     rig.queue.replay_dead(MODEL)
     _assert_minutes_add_up(rig)
+    assert sum(minute.replayed for minute in rig.queue.ledger_minutes()) == 1
 
 
 def test_a_minute_starts_on_the_minute_of_the_servers_clock(rig: QueueRig) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from core.types import DropReason, LedgerMinute
 from storage.database import Database
-from storage.ledger import write_ledger_minutes
+from storage.ledger import list_ledger_minutes, write_ledger_minutes
 from storage.tables import frame_ledger
 from tests.storage.results import START
 
@@ -33,6 +33,7 @@ def test_each_drop_reason_has_its_column(database: Database) -> None:
         "captured",
         "stored",
         *(reason.value for reason in DropReason),
+        "replayed",
     }
 
 
@@ -50,6 +51,25 @@ def test_counts_never_go_down_whatever_the_order_of_the_writes(
         write_ledger_minutes(database, [states[index]])
     (row,) = _rows(database)
     assert (row["captured"], row["stored"], row["stale"]) == (20, 17, 3)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_a_replay_in_mid_minute_is_not_lost_whatever_the_order_of_the_writes(
+    database: Database, order: tuple[int, ...]
+) -> None:
+    before = LedgerMinute("gate", START - MINUTE, captured=4, stored=1, dropped={DropReason.FAILED: 3})
+    states = [
+        LedgerMinute("gate", START, captured=50, stored=50),
+        LedgerMinute("gate", START, captured=50, stored=50, dropped={DropReason.FAILED: -3}, replayed=3),
+        LedgerMinute("gate", START, captured=90, stored=92, dropped={DropReason.FAILED: -3}, replayed=3),
+        LedgerMinute("gate", START, captured=100, stored=102, dropped={DropReason.FAILED: -2}, replayed=3),
+    ]
+    for index in order:
+        write_ledger_minutes(database, [before, states[index]])
+    assert list_ledger_minutes(database, START)[0].dropped[DropReason.FAILED] == -2
+    with database.reading() as connection:
+        (balance,) = connection.execute(text("SELECT failed, in_flight FROM ledger_balance"))
+    assert tuple(balance) == (1, 0)
 
 
 def test_minutes_and_cameras_are_kept_apart(database: Database) -> None:

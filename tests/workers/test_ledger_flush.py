@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from core.frame_queue import FrameQueue
+from core.frame_queue import FrameQueue, QueueLimits
 from core.redis_client import make_redis
 from core.types import DropReason
 from storage.database import Database
@@ -42,6 +42,22 @@ def test_the_ledger_in_sql_says_what_redis_says_however_often_it_is_flushed(
     flush_ledger(queue, database)
     assert totals(database) == [("gate", 6, 4, 2), ("yard", 3, 2, 1)]
     assert asdict(queue.ledger("gate"))["captured"] == 6
+
+
+def test_frames_replayed_between_two_flushes_of_a_minute_are_failed_no_longer(
+    queue: FrameQueue, database: Database
+) -> None:
+    publish(queue, "tiny", 3)
+    for _ in range(QueueLimits().max_deliveries):
+        for claimed in queue.claim("tiny", "slot-1", 3, 0.0):
+            queue.fail("tiny", claimed, "broken")
+    flush_ledger(queue, database)
+    assert queue.replay_dead("tiny") == 3
+    flush_ledger(queue, database)
+    assert select(database, "SELECT failed, in_flight FROM ledger_balance") == [(0, 3)]
+    queue.ack("tiny", queue.claim("tiny", "slot-1", 3, 0.0))
+    flush_ledger(queue, database)
+    assert select(database, "SELECT stored, failed, in_flight FROM ledger_balance") == [(3, 0, 0)]
 
 
 def test_an_empty_ledger_is_no_write(queue: FrameQueue, database: Database) -> None:
