@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import BigInteger, Connection, delete, func, literal_column, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from core.types import DropReason, LedgerMinute
 from storage.database import Database
 from storage.identities import camera_ids
-from storage.statements import insert_into
+from storage.statements import insert_into, insert_missing
 from storage.tables import cameras, frame_ledger
 
 _COUNTS = ("captured", "stored", *(reason.value for reason in DropReason), "replayed")
+_UNSETTLED = literal_column(" - ".join(_COUNTS[:-1]), BigInteger)
+"""Of the frames that a minute captured, those that it neither stored nor dropped."""
 
 
 def write_ledger_minutes(database: Database, minutes: Sequence[LedgerMinute]) -> None:
@@ -38,6 +40,34 @@ def write_ledger_minutes(database: Database, minutes: Sequence[LedgerMinute]) ->
         connection.execute(
             statement.on_conflict_do_update(index_elements=["camera_id", "minute"], set_=newest), rows
         )
+
+
+def settle_ledger_minutes(connection: Connection, camera: int, last: datetime) -> int:
+    """Removes a camera's minutes up to `last`; returns how many.
+
+    What they captured and neither stored nor dropped was settled in later minutes. So the newest of them
+    stays, with that as its captured frames, and the rest of the ledger adds up. Safe to repeat.
+    """
+    one_at_a_time = select(cameras.c.id).where(cameras.c.id == camera).with_for_update(key_share=True)
+    connection.execute(one_at_a_time)
+    old = frame_ledger.c.camera_id == camera, frame_ledger.c.minute <= last
+    gone = delete(frame_ledger).where(*old).returning(frame_ledger.c.minute, _UNSETTLED)
+    minutes = connection.execute(gone).all()
+    # Below zero is a fault of the past, which goes with its minutes.
+    unsettled = max(0, sum(count for _, count in minutes))
+    if unsettled:
+        newest = max(minute for minute, _ in minutes)
+        counts = _counts(LedgerMinute("", newest, captured=unsettled))
+        row = {"camera_id": camera, "minute": newest, **counts}
+        connection.execute(insert_missing(connection, frame_ledger).values(row))
+    return len(minutes) - bool(unsettled)
+
+
+def count_settled_minutes(connection: Connection, camera: int, until: datetime) -> int:
+    """How many minutes `settle_ledger_minutes` would remove of those before `until`."""
+    old = frame_ledger.c.camera_id == camera, frame_ledger.c.minute < until
+    minutes, unsettled = connection.execute(select(func.count(), func.sum(_UNSETTLED)).where(*old)).one()
+    return int(minutes) - ((unsettled or 0) > 0)
 
 
 def list_ledger_minutes(

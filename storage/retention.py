@@ -16,6 +16,7 @@ from sqlalchemy import Column, Connection, delete, func, select, text
 
 from core.errors import DatabaseUnavailableError
 from storage.database import Database
+from storage.ledger import count_settled_minutes, settle_ledger_minutes
 from storage.postgres import Partitions, partition_days, partition_name
 from storage.retention_policy import RetentionPolicy
 from storage.rollup import (
@@ -98,7 +99,7 @@ def prune(
     for until, of_cameras in _by_cutoff(cutoffs).items():
         if dropped_before is None or until > dropped_before:
             report.frames += _delete_old(database, frames.c.captured_at, of_cameras, until, dry_run)
-        report.ledger_minutes += _delete_old(database, frame_ledger.c.minute, of_cameras, until, dry_run)
+        report.ledger_minutes += _settle_minutes(database, of_cameras, until, dry_run)
         report.camera_events += _delete_events(database, of_cameras, until, dry_run)
     if not dry_run:
         fold_changes(database)
@@ -312,6 +313,33 @@ def _delete_old(
             rows = connection.execute(window).rowcount
         gone += rows
         step = max(_HOUR / 60, step / 2) if rows > ROWS_PER_BATCH else step * 2
+
+
+def _settle_minutes(database: Database, of_cameras: Sequence[int], until: datetime, dry_run: bool) -> int:
+    """Removes cameras' minutes before `until`; the frames in flight at their end stay in the ledger."""
+    if dry_run:
+        with database.reading() as connection:
+            return sum(count_settled_minutes(connection, camera, until) for camera in of_cameras)
+    gone = 0
+    for camera in of_cameras:
+        for last in _batch_ends(database, frame_ledger.c.minute, camera, until):
+            with database.writing() as connection:
+                gone += settle_ledger_minutes(connection, camera, last)
+    return gone
+
+
+def _batch_ends(database: Database, moment: Column[Any], camera: int, until: datetime) -> Iterator[datetime]:
+    """The last moments of batches of ROWS_PER_BATCH rows of a camera, oldest first; the key finds them."""
+    after = _NEVER
+    while True:
+        old = moment.table.c.camera_id == camera, moment > after, moment < until
+        batch = select(moment).where(*old).order_by(moment).limit(ROWS_PER_BATCH).subquery()
+        with database.reading() as connection:
+            last = connection.scalar(select(func.max(batch.c[moment.name])))
+        if last is None:
+            return
+        yield last
+        after = last
 
 
 def _delete_events(database: Database, of_cameras: Sequence[int], until: datetime, dry_run: bool) -> int:

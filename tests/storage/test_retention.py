@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from core.camera_state import CameraActivity, CameraEvent
-from core.types import LedgerMinute
+from core.types import DropReason, LedgerMinute
 from storage.camera_events import write_camera_events
 from storage.database import Database
-from storage.ledger import write_ledger_minutes
+from storage.ledger import list_ledger_minutes, write_ledger_minutes
 from storage.postgres import partition_days
 from storage.queries import DetectionFilter, count_detections, find_detections
 from storage.retention import drop_day, prepare_days, prune
@@ -114,6 +114,57 @@ def test_a_general_rule_leaves_no_frames_and_no_ledger_behind(database: Database
         assert _scalar(database, f"SELECT count(*) FROM {table}") > 0
     assert (report.ledger_minutes, report.camera_events) == (1, 1)  # the last old event says how time began
     assert prune(database, RetentionPolicy((RetentionRule(2 * DAY),)), NOW).detections == 0
+
+
+def _balance(database: Database) -> list[tuple[str, int, int]]:
+    with database.reading() as connection:
+        statement = text("SELECT camera, stored, in_flight FROM ledger_balance ORDER BY camera")
+        return [(camera, int(stored), int(left)) for camera, stored, left in connection.execute(statement)]
+
+
+@pytest.mark.parametrize("rows_per_batch", [1, 3, 20_000])
+def test_the_ledger_adds_up_also_where_frames_were_in_flight_at_the_limit(
+    database: Database, monkeypatch: pytest.MonkeyPatch, rows_per_batch: int
+) -> None:
+    monkeypatch.setattr("storage.retention.ROWS_PER_BATCH", rows_per_batch)
+    hour, minute = timedelta(hours=1), timedelta(minutes=1)
+    limit = hour_of(NOW - 2 * DAY)
+    in_flight = {"gate": 10, "yard": 0}
+    for camera, left in in_flight.items():
+        for start in (limit - hour, limit, limit + hour):
+            minutes = [
+                LedgerMinute(camera, start - 2 * minute, 100, 60, {DropReason.STALE: 20}),
+                LedgerMinute(camera, start - minute, 100, 120 - left),
+                LedgerMinute(camera, start, 100, 100 + left),
+            ]
+            write_ledger_minutes(database, minutes)
+    assert _balance(database) == [("gate", 840, 0), ("yard", 840, 0)]
+    policy = RetentionPolicy((RetentionRule(2 * DAY),))
+    for gone, now in ((4 + 5, NOW), (0, NOW), (3 + 3, NOW + hour), (2 + 1, NOW + 2 * hour)):
+        told = prune(database, policy, now, dry_run=True).ledger_minutes
+        assert told == prune(database, policy, now).ledger_minutes == gone
+        assert all(left == 0 for _, _, left in _balance(database))
+    assert list_ledger_minutes(database, limit - DAY) == []
+
+
+def test_what_is_left_of_old_minutes_is_what_was_in_flight(database: Database) -> None:
+    last = hour_of(NOW - 2 * DAY) - timedelta(minutes=1)
+    minutes = [LedgerMinute("gate", last - timedelta(minutes=n), 1000 + 5 * (n == 0), 1000) for n in range(9)]
+    write_ledger_minutes(database, minutes)
+    for _ in range(2):
+        prune(database, RetentionPolicy((RetentionRule(2 * DAY),)), NOW)
+        (left,) = list_ledger_minutes(database, NOW - 9 * DAY)
+        assert (left.minute, left.captured, left.stored) == (last, 5, 0)
+    write_ledger_minutes(database, minutes[:1])  # a flush that was late
+    assert _balance(database) == [("gate", 1000, 5)]
+
+
+def test_a_ledger_that_was_below_zero_is_right_again_when_its_minutes_go(database: Database) -> None:
+    old = hour_of(NOW - 3 * DAY)
+    minutes = [LedgerMinute("gate", old, 0, 3), LedgerMinute("gate", hour_of(NOW), 9, 9)]
+    write_ledger_minutes(database, minutes)
+    prune(database, RetentionPolicy((RetentionRule(2 * DAY),)), NOW)
+    assert _balance(database) == [("gate", 9, 0)]
 
 
 def test_no_rules_remove_nothing(database: Database) -> None:
