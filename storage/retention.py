@@ -98,7 +98,7 @@ def prune(
             _delete_spans(database, batch)
     for until, of_cameras in _by_cutoff(cutoffs).items():
         if dropped_before is None or until > dropped_before:
-            report.frames += _delete_old(database, frames.c.captured_at, of_cameras, until, dry_run)
+            report.frames += _delete_frames(database, of_cameras, until, dry_run)
         report.ledger_minutes += _settle_minutes(database, of_cameras, until, dry_run)
         report.camera_events += _delete_events(database, of_cameras, until, dry_run)
     if not dry_run:
@@ -290,29 +290,19 @@ def _delete_on_sqlite(connection: Connection, span: _Span) -> None:
     connection.execute(delete(detections).where(*where))
 
 
-def _delete_old(
-    database: Database, moment: Column[Any], of_cameras: Sequence[int], until: datetime, dry_run: bool
-) -> int:
-    """Deletes cameras' rows before `until`, in windows of time that hold about ROWS_PER_BATCH rows."""
-    table = moment.table
-    old = table.c.camera_id.in_(of_cameras), moment < until
+def _delete_frames(database: Database, of_cameras: Sequence[int], until: datetime, dry_run: bool) -> int:
+    moment = frames.c.captured_at
     if dry_run:
+        old = frames.c.camera_id.in_(of_cameras), moment < until
         with database.reading() as connection:
-            return connection.scalar(select(func.count()).select_from(table).where(*old)) or 0
-    # The first of each camera, for which the key serves; all cameras' first would read the whole table.
-    first = select(func.min(moment)).where(table.c.camera_id == cameras.c.id, moment < until)
-    first_of_all = select(func.min(first.scalar_subquery())).where(cameras.c.id.in_(of_cameras))
-    gone, step = 0, _HOUR
-    while True:
-        with database.reading() as connection:
-            oldest = connection.scalar(first_of_all)
-        if oldest is None:
-            return gone
-        with database.writing() as connection:
-            window = delete(table).where(*old, moment >= oldest, moment < oldest + step)
-            rows = connection.execute(window).rowcount
-        gone += rows
-        step = max(_HOUR / 60, step / 2) if rows > ROWS_PER_BATCH else step * 2
+            return connection.scalar(select(func.count()).select_from(frames).where(*old)) or 0
+    gone = 0
+    for camera in of_cameras:
+        for last in _batch_ends(database, moment, camera, until):
+            with database.writing() as connection:
+                batch = delete(frames).where(frames.c.camera_id == camera, moment <= last)
+                gone += connection.execute(batch).rowcount
+    return gone
 
 
 def _settle_minutes(database: Database, of_cameras: Sequence[int], until: datetime, dry_run: bool) -> int:

@@ -3,23 +3,26 @@
 import threading
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from core.camera_state import CameraActivity, CameraEvent
 from core.types import DropReason, LedgerMinute
 from storage.camera_events import write_camera_events
 from storage.database import Database
+from storage.identities import camera_ids, model_id
 from storage.ledger import list_ledger_minutes, write_ledger_minutes
-from storage.postgres import partition_days
+from storage.postgres import Partitions, partition_days
 from storage.queries import DetectionFilter, count_detections, find_detections
 from storage.retention import drop_day, prepare_days, prune
 from storage.retention_policy import RetentionPolicy, RetentionRule
 from storage.rollup import hour_of
-from storage.tables import PARTITIONED
+from storage.rows import frame_row
+from storage.tables import PARTITIONED, frames
 from storage.writer import Writer
 from tests.storage.results import WEIGHTS, make_result
 
@@ -165,6 +168,44 @@ def test_a_ledger_that_was_below_zero_is_right_again_when_its_minutes_go(databas
     write_ledger_minutes(database, minutes)
     prune(database, RetentionPolicy((RetentionRule(2 * DAY),)), NOW)
     assert _balance(database) == [("gate", 9, 0)]
+
+
+def test_frames_go_in_short_transactions_however_unevenly_they_lie(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clips of past years, one a month, and then a camera that never rests."""
+    monkeypatch.setattr("storage.retention.ROWS_PER_BATCH", 50)
+    clips = [NOW - (900 - 30 * month) * DAY + timedelta(seconds=n) for month in range(12) for n in range(3)]
+    live = [NOW - 40 * DAY + timedelta(seconds=n) for n in range(600)]
+    kept = [NOW - DAY + timedelta(seconds=n) for n in range(20)]
+    _add_frames(database, {"gate": [*clips, *live, *kept], "yard": live[:120]})
+    deleted: list[int] = []
+
+    @event.listens_for(database.engine, "after_cursor_execute")
+    def count(connection: object, cursor: Any, statement: str, *rest: object) -> None:
+        if statement.startswith("DELETE FROM frames"):
+            deleted.append(cursor.rowcount)
+
+    report = prune(database, RetentionPolicy((RetentionRule(30 * DAY), RetentionRule(None, "dock"))), NOW)
+    assert report.frames == sum(deleted) == 36 + 600 + 120
+    assert max(deleted) == 50
+    assert _scalar(database, "SELECT count(*) FROM frames") == 20
+
+
+def _add_frames(database: Database, moments: dict[str, list[datetime]]) -> None:
+    """Empty frames; the camera dock has none."""
+    with database.writing() as connection:
+        if database.dialect == "postgresql":
+            days = {moment.date() for of_camera in moments.values() for moment in of_camera}
+            Partitions().create(connection, days)
+        ids = camera_ids(connection, {*moments, "dock"})
+        model = model_id(connection, WEIGHTS)
+        rows = [
+            frame_row(make_result(camera, index, captured_at=moment), ids[camera], model, moment)
+            for camera, of_camera in moments.items()
+            for index, moment in enumerate(of_camera)
+        ]
+        connection.execute(frames.insert(), rows)
 
 
 def test_no_rules_remove_nothing(database: Database) -> None:
