@@ -13,7 +13,8 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, text
 from storage.binary_copy import encode_copy
 from storage.tables import PARTITIONED
 
-SCHEMA_LOCK = 0x6672616D  # "fram": the advisory lock of everything that changes the schema
+SCHEMA_LOCK = 0x6672616D  # "fram": the advisory lock of the first upgrade
+_HAS_REVISION = "SELECT has_table_privilege(to_regclass('alembic_version'), 'UPDATE')"
 _CONNECT_ARGS = {
     "connect_timeout": 10,
     "application_name": "framewatch",
@@ -35,8 +36,15 @@ def connect_arguments(url: URL) -> dict[str, Any]:
 
 
 def lock_schema(connection: Connection) -> None:
-    """Waits for other processes that change the schema; the lock ends with the transaction."""
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK})
+    """Waits for other processes that change the schema; the lock ends with the transaction.
+
+    It is on the table of the revision, which readers may not lock as they may take any advisory lock. Only
+    the first upgrade has no such table yet.
+    """
+    if not connection.scalar(text(_HAS_REVISION)):
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK})
+    if connection.scalar(text(_HAS_REVISION)):  # by now, as another process may have made it
+        connection.exec_driver_sql("LOCK TABLE alembic_version IN SHARE ROW EXCLUSIVE MODE")
 
 
 def partition_name(table: str, day: date) -> str:

@@ -37,6 +37,11 @@ _READER_SETTINGS = {
 }
 _LOGIN_NAME = "SELECT 'framewatch_sql_' || oid FROM pg_database WHERE datname = current_database()"
 _MAY_MAKE_ROLES = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"
+# It writes to the log also in a READ ONLY transaction; PostgreSQL lets everybody call it.
+_OPEN_LOG_WRITERS = """
+SELECT CAST(p.oid AS regprocedure) FROM pg_proc p JOIN pg_roles r ON r.rolname = current_user AND r.rolsuper
+WHERE p.proname = 'pg_logical_emit_message' AND has_function_privilege('public', p.oid, 'EXECUTE')
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +74,8 @@ def ensure_readers(connection: Connection) -> None:
     """
     if not connection.scalar(text(_MAY_MAKE_ROLES)):
         return
+    for function in connection.scalars(text(_OPEN_LOG_WRITERS)).all():
+        connection.exec_driver_sql(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
     login = _login_name(connection)
     for role in (READER_ROLE, login):
         connection.exec_driver_sql(_CREATE_ROLE.format(role=role))

@@ -1,7 +1,9 @@
 """Strangers' SQL cannot write, attach, load, read files or secrets, change who it is, or outlast its time."""
 
+import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ from sqlalchemy import create_engine, make_url, text
 
 from core.errors import QueryError
 from storage.database import Database, open_database
+from storage.postgres import SCHEMA_LOCK, partition_days
 from storage.readonly_sql import run_readonly_sql
+from storage.retention import prepare_days
 from storage.writer import Writer
 from tests.storage.results import WEIGHTS, make_result
 
@@ -96,6 +100,8 @@ WRITES_POSTGRES = [
     "SELECT pg_notify('framewatch', 'x') FROM frames FOR UPDATE",
     "SELECT pg_create_restore_point('x')",
     "SELECT pg_switch_wal()",
+    "SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000000)) FROM generate_series(1, 20)",
+    "SELECT pg_logical_emit_message(true, 'x', CAST('x' AS bytea))",
     "VACUUM",
     "CALL nothing()",
 ]
@@ -226,6 +232,27 @@ def test_postgresql_refuses(postgres_history: Database, statement: str) -> None:
     before = _state(postgres_history)
     _refused(postgres_history, statement)
     assert _state(postgres_history) == before
+
+
+@pytest.mark.postgres
+def test_a_reader_that_holds_locks_keeps_no_worker_from_starting(postgres_history: Database) -> None:
+    statement = f"SELECT pg_advisory_lock({SCHEMA_LOCK}), n FROM generate_series(1, 1000000) n"
+    rows = iter(run_readonly_sql(postgres_history, statement, timeout_s=120.0).rows)
+    next(rows)
+
+    def start() -> None:
+        postgres_history.upgrade()
+        prepare_days(postgres_history, datetime(2030, 1, 1, tzinfo=UTC))
+
+    starting = threading.Thread(target=start, daemon=True)
+    starting.start()
+    starting.join(SOON_S)
+    assert not starting.is_alive()
+    with postgres_history.reading() as connection:
+        held = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :key AND granted")
+        assert connection.scalar(held, {"key": SCHEMA_LOCK}) == 1
+        assert date(2030, 1, 1) in partition_days(connection, "frames")
+    del rows
 
 
 def _stopped(database: Database, statement: str) -> None:

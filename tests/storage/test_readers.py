@@ -74,8 +74,11 @@ def test_the_reader_reads_all_tables_and_views_but_secrets_and_writes_nothing(
             "DELETE FROM frames",
             "INSERT INTO classes VALUES (1, 9, 'x')",
             "DROP TABLE frames",
+            "LOCK TABLE alembic_version IN SHARE ROW EXCLUSIVE MODE",
+            "LOCK TABLE frames IN ACCESS EXCLUSIVE MODE",
+            "SELECT pg_logical_emit_message(false, 'x', 'x')",
         ):
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
                 connection.execute(statement)  # type: ignore[arg-type]
 
 
