@@ -12,6 +12,12 @@ from core.errors import DatabaseUnavailableError, FramewatchError, SettingsError
 
 UPGRADE_ADVICE = "run `framewatch db upgrade`"
 _MISSING_IN_SQLITE = ("no such table", "no such column", "has no column named")
+_MISSING_IN_POSTGRES = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSchemaName,
+)
+_DAMAGED_POSTGRES = (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted)
 
 
 def first_line(error: BaseException | None) -> str:
@@ -34,8 +40,12 @@ def _sqlite_fault(error: sqlite3.Error, where: str) -> FramewatchError | None:
 
 def _postgres_fault(error: psycopg.Error, where: str) -> FramewatchError | None:
     text = first_line(error)
-    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+    if isinstance(error, _MISSING_IN_POSTGRES):
         return UsageError(f"{where}: the schema is not the one this version needs ({text}); {UPGRADE_ADVICE}")
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return UsageError(f"{where}: expected a role that may do this, got: {text}; use the tables' owner")
+    if isinstance(error, _DAMAGED_POSTGRES):
+        return UsageError(f"{where}: expected a sound database, got a damaged one ({text}); repair it")
     transient = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
     if isinstance(error, transient):  # the last: a fail-over left us on a standby
         return DatabaseUnavailableError(f"{where}: {text}")

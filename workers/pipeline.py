@@ -59,7 +59,7 @@ class Pipeline:
         """Answers one bell: works off waiting frames of all cameras in batches, for a slice of time.
 
         `consumer` names the slot in the queue's groups. Raises DeviceLostError when the device is gone, and
-        UsageError when the database is of another version; the frames in hand have been given back. Other
+        UsageError when a person must put the database right; the frames in hand have been given back. Other
         faults end the drain with a line in the log.
         """
         try:

@@ -215,6 +215,57 @@ def test_a_result_that_sql_refuses_fails_alone(
     assert (again.frame.index, again.delivery) == (1, 2)
 
 
+def refuse_frames(database: Database, condition: str = "1") -> None:
+    """Has the database refuse the frames of which `condition` is true."""
+    with database.writing() as connection:
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER no_frames BEFORE INSERT ON frames WHEN {condition}"
+            " BEGIN SELECT RAISE(ABORT, 'no frame is welcome'); END"
+        )
+
+
+def take_frames(database: Database) -> None:
+    with database.writing() as connection:
+        connection.exec_driver_sql("DROP TRIGGER no_frames")
+
+
+@pytest.mark.parametrize("at_once", [3, 1])
+def test_a_database_that_refuses_every_frame_buries_none_of_a_stream(
+    make_pipeline: MakePipeline,
+    queue: FrameQueue,
+    database: Database,
+    tiny_detector: Detector,
+    at_once: int,
+) -> None:
+    pipeline = make_pipeline(tiny_detector, Writer(database))
+    publish(queue, MODEL, 1)
+    drain_all(pipeline, queue)
+    refuse_frames(database)
+    for first in range(1, 7, at_once):
+        publish(queue, MODEL, at_once, first=first)
+        for _ in range(4):
+            pipeline.drain("slot-1")
+    buried = len(queue.dead_ids(MODEL))
+    assert buried == (1 if at_once == 1 else 0), "a first frame on its own is to blame as far as is known"
+    ledger = queue.ledger("gate")
+    assert (ledger.stored, ledger.in_flight, ledger.balance) == (1, 6 - buried, 0)
+    take_frames(database)
+    drain_all(pipeline, queue)
+    assert stored_indices(database) == [0, *range(1 + buried, 7)]
+
+
+def test_a_frame_that_sql_refuses_on_its_own_is_buried(
+    make_pipeline: MakePipeline, queue: FrameQueue, database: Database, tiny_detector: Detector
+) -> None:
+    refuse_frames(database, "NEW.frame_index IN (2, 3, 6)")
+    publish(queue, MODEL, 8)
+    drain_all(make_pipeline(tiny_detector, Writer(database)), queue)
+    assert stored_indices(database) == [0, 1, 4, 5, 7]
+    letters = queue.dead_letters(MODEL)
+    assert [(one.frame.index, one.deliveries) for one in letters] == [(2, 3), (3, 3), (6, 3)]
+    assert queue.ledger("gate").balance == 0
+
+
 def test_rows_are_committed_before_a_frame_counts_as_stored(
     make_pipeline: MakePipeline, queue: FrameQueue, database: Database, tiny_detector: Detector
 ) -> None:
