@@ -31,6 +31,13 @@ class Inference:
         self.detector = detector
         self._watchdog = watchdog
         self._most_frames = batch_size
+        self.has_worked = False
+        """Whether the device ever worked in this process: then a frame may be what broke it."""
+
+    def warm_up(self) -> None:
+        """Runs the detector on blank pictures of the largest batch."""
+        self.detector.warm_up(self._most_frames)
+        self.has_worked = True
 
     @property
     def most_frames(self) -> int:
@@ -41,7 +48,7 @@ class Inference:
         """Detections of each picture in its own pixels, or why this picture fails on a sound device.
 
         A batch that fails is halved until the failing pictures stand alone. Raises DeviceLostError when the
-        device fails on a blank picture as well: no frame is to blame then.
+        device fails on a blank picture as well: it was broken before, or one of the pictures broke it.
         """
         outcomes = self._halve_until_it_works(images)
         if any(isinstance(outcome, InferenceError) for outcome in outcomes):
@@ -68,7 +75,9 @@ class Inference:
 
     def _predict(self, images: Sequence[Picture]) -> list[Detections]:
         with self._watchdog.watch(f"a batch of {len(images)} frames"):
-            return self.detector.predict(images)
+            found = self.detector.predict(images)
+        self.has_worked = True
+        return found
 
     def _prove_device(self, like: Picture) -> None:
         try:

@@ -117,7 +117,11 @@ class Pipeline:
                 if turn.alone:
                     self._wait_for_other_batches()
                 self.process(claimed, turn)
-            except (DatabaseUnavailableError, DeviceLostError, QueueUnavailableError, UsageError):
+            except DeviceLostError as error:
+                with suppress(QueueUnavailableError):
+                    self._give_back(claimed, error)
+                raise
+            except (DatabaseUnavailableError, QueueUnavailableError, UsageError):
                 with suppress(QueueUnavailableError):  # then they come back by their time-out
                     self._queue.release(self._model, claimed)
                 raise
@@ -125,6 +129,14 @@ class Pipeline:
                 logger.exception("a batch of %s failed", self._model)
                 for one in claimed:
                     self._queue.fail(self._model, one, f"{type(error).__name__}: {error}")
+
+    def _give_back(self, claimed: Sequence[ClaimedFrame], error: DeviceLostError) -> None:
+        """Counted where one of them may have broken the device: the next worker takes each of them alone."""
+        if not self._stages.inference.has_worked:
+            self._queue.release(self._model, claimed)
+            return
+        for one in claimed:
+            self._queue.fail(self._model, one, str(error))
 
     def _wait_for_other_batches(self) -> None:
         """They have left the device and are being stored; while SQL is away that may take a minute."""

@@ -205,13 +205,14 @@ class WorkerService:
     def _load(self, model: str) -> Pipeline:
         detector = self._parts.load(model)
         batch_size = self._settings.batch_size
-        detector.warm_up(batch_size)
+        inference = Inference(detector, self._context.watchdog, batch_size)
+        inference.warm_up()
         slots = len(self._identity.consumers)
         metrics.INFO.labels(model, self._parts.device, str(batch_size), str(slots)).set(1)
         weights = WeightsInfo(detector.name, detector.sha256, detector.categories)
         stages = Stages(
             self._parts.decode,
-            Inference(detector, self._context.watchdog, batch_size),
+            inference,
             Store(model, self._context, self._parts.writer, weights, after=self._after_storing(weights)),
         )
         return Pipeline(model, self._context, stages, self._settings.drain_slice_s)

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.redis
 MODEL = "tiny"
 IMPATIENT = Patience(database_s=0.2, queue_s=0.2, first_delay_s=0.02, most_delay_s=0.05)
 
-MakePipeline = Callable[[Detector, ResultWriter], Pipeline]
+MakePipeline = Callable[..., Pipeline]
 
 
 @pytest.fixture
@@ -49,10 +49,13 @@ def make_pipeline(context: WorkerContext) -> Iterator[MakePipeline]:
     """Builds pipelines with batches of four and short slices."""
     decoder = JpegDecoder(2)
 
-    def make(detector: Detector, writer: ResultWriter) -> Pipeline:
+    def make(detector: Detector, writer: ResultWriter, warm: bool = False) -> Pipeline:
         weights = WeightsInfo(detector.name, detector.sha256, detector.categories)
         store = Store(MODEL, context, writer, weights, IMPATIENT)
-        stages = Stages(decoder, Inference(detector, context.watchdog, 4), store)
+        inference = Inference(detector, context.watchdog, 4)
+        if warm:
+            inference.warm_up()
+        stages = Stages(decoder, inference, store)
         return Pipeline(MODEL, context, stages, slice_s=0.1)
 
     yield make
@@ -172,6 +175,42 @@ def test_a_lost_device_gives_its_frames_back_as_if_it_had_never_had_them(
     with pytest.raises(DeviceLostError):
         make_pipeline(FaultyDetector(tiny_detector, fault), Writer(database)).drain("slot-1")
     assert [claimed.delivery for claimed in queue.claim(MODEL, "another", 8, 0.0)] == [1, 1, 1, 1]
+
+
+class BreakingDevice:
+    """A fault as CUDA's device-side assert: one picture sets it off, and from then on every batch fails."""
+
+    def __init__(self, poison_index: int) -> None:
+        self._poison = decode_frame(make_frame(poison_index))
+        self._broken = False
+
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> None:
+        self._broken |= any(np.array_equal(image, self._poison) for image in images)
+        if self._broken:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+
+@pytest.mark.parametrize("poison", [0, 5, 11])
+def test_a_frame_that_breaks_the_device_of_every_worker_is_buried_alone(
+    make_pipeline: MakePipeline,
+    queue: FrameQueue,
+    database: Database,
+    tiny_detector: Detector,
+    poison: int,
+) -> None:
+    publish(queue, MODEL, 12)
+    lost = 0
+    while queue.ledger("gate").in_flight:
+        detector = FaultyDetector(tiny_detector, BreakingDevice(poison))
+        worker = make_pipeline(detector, Writer(database), warm=True)
+        try:
+            drain_all(worker, queue)
+        except DeviceLostError:
+            lost += 1
+            assert lost <= 3
+    assert [(one.frame.index, one.deliveries) for one in queue.dead_letters(MODEL)] == [(poison, 3)]
+    assert stored_indices(database) == [index for index in range(12) if index != poison]
+    assert (lost, queue.ledger("gate").balance) == (3, 0)
 
 
 def test_frames_go_back_to_the_queue_while_the_database_is_away(
