@@ -58,8 +58,8 @@ class QueueAccounts(QueueBells):
     def replay_dead(self, model: str, ids: Sequence[str] | None = None) -> int:
         """Puts dead letters (None: all) back on their queues with fresh deliveries; no longer failed.
 
-        They never turn stale, as a person asked for them. Returns how many: those for which queue_max_bytes
-        leaves no room stay.
+        They never turn stale and make no room for others, as a person asked for them. Returns how many:
+        those for which camera_max_frames, camera_max_bytes or queue_max_bytes leaves no room stay.
         """
         chosen = self.dead_ids(model) if ids is None else ids
         replayed = 0
@@ -68,8 +68,10 @@ class QueueAccounts(QueueBells):
                 "replay_dead",
                 model,
                 one,
-                self._limits.queue_max_bytes,
                 self._lease_us,
+                self._limits.camera_max_frames,
+                self._limits.camera_max_bytes,
+                self._limits.queue_max_bytes,
             )
             self._ring_bells(model, bells)
             replayed += int(moved)

@@ -94,7 +94,7 @@ def replay(
     everything: AllOption = False,
     of_model: OnlyModelOption = None,
 ) -> None:
-    """Gives dead letters another chance: back on the queue, with all their tries.
+    """Gives dead letters another chance: back on the queue, with all their tries, as far as there is room.
 
     framewatch dead replay --all
     framewatch dead replay 1700000000000-0
@@ -104,7 +104,14 @@ def replay(
     with opened_queue(settings) as queue:
         chosen = _choose(queue, ids, everything, of_model)
         count = sum(queue.replay_dead(model, of_this) for model, of_this in chosen.items())
+        left = sum(len(set(of_this) & set(queue.dead_ids(model))) for model, of_this in chosen.items())
     print_hint(f"{count} of {sum(map(len, chosen.values()))} dead letters replayed")
+    if left:
+        print_hint(
+            f"{left} stay, for which their cameras' queues have no room (camera_max_frames="
+            f"{settings.camera_max_frames}, camera_max_bytes={settings.camera_max_bytes}, queue_max_bytes="
+            f"{settings.queue_max_bytes}): replay them when workers have taken the others"
+        )
 
 
 @group.command()

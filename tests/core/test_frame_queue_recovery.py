@@ -15,7 +15,7 @@ from core.errors import QueueUnavailableError
 from core.frame_queue import CameraQueue, ClaimedFrame, FrameQueue
 from core.redis_server import EmbeddedRedis
 from core.types import DropReason
-from tests.core.queue_rig import FILE, LIVE, MODEL, QueueRig, indices, make_frame
+from tests.core.queue_rig import FILE, LATEST, LIVE, MODEL, QueueRig, indices, make_frame
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.redis
@@ -270,6 +270,71 @@ def test_a_full_queue_keeps_its_dead_letters(rig: QueueRig) -> None:
     rig.ledger()
 
 
+@pytest.mark.parametrize("limits", [{"camera_max_frames": 4}, {"camera_max_bytes": 400}])
+def test_dead_letters_stay_when_their_cameras_queue_is_full(rig: QueueRig, limits: dict[str, int]) -> None:
+    rig.with_limits(max_deliveries=1, **limits)
+    _bury(rig, *range(6))
+    rig.publish(6)
+    assert rig.queue.replay_dead(MODEL) == 3
+    assert [letter.frame.index for letter in rig.queue.dead_letters()] == [3, 4, 5]
+    assert rig.ledger().in_flight == 4
+    assert rig.ack(rig.claim()) == 4
+    assert rig.queue.replay_dead(MODEL) == 3
+
+
+@pytest.mark.parametrize("use", [LIVE, LATEST])
+def test_replayed_frames_are_not_dropped_for_a_live_cameras_new_ones(rig: QueueRig, use: CameraQueue) -> None:
+    rig.with_limits(max_deliveries=1, camera_max_frames=6)
+    _bury(rig, *range(4))
+    rig.publish(10, use=use)
+    assert rig.queue.replay_dead(MODEL, rig.queue.dead_ids(MODEL)[:2]) == 2
+    rig.publish(11, use=use)
+    assert rig.queue.replay_dead(MODEL) == 2
+    rig.publish(*range(12, 40), use=use)
+    assert {0, 1, 2, 3} < set(_waiting(rig))
+    assert max(_waiting(rig)) == 39
+    assert rig.ack(rig.claim(most=20)) == (6 if use is LIVE else 5)
+    ledger = rig.ledger()
+    assert (ledger.captured, ledger.in_flight) == (34, 0)
+    assert ledger.dropped.keys() <= {DropReason.QUEUE_FULL, DropReason.FAILED}
+    assert ledger.dropped.get(DropReason.FAILED, 0) == 0
+
+
+def test_replayed_frames_that_come_back_are_not_dropped_either(rig: QueueRig) -> None:
+    rig.with_limits(camera_max_frames=4, max_deliveries=1)
+    _bury(rig, 0, 1)
+    rig.queue.replay_dead(MODEL)
+    rig.publish(2)
+    rig.queue.release(MODEL, rig.claim())
+    rig.publish(*range(3, 9))
+    assert sorted(_waiting(rig)) == [0, 1, 7, 8]
+    rig.queue.release(MODEL, rig.claim(most=3))
+    rig.publish(*range(9, 14))
+    assert sorted(indices(rig.claim())) == [0, 1, 12, 13]
+    assert rig.ledger().in_flight == 4
+
+
+def test_a_queue_full_of_replayed_frames_drops_the_new_one(rig: QueueRig) -> None:
+    rig.with_limits(camera_max_frames=2, max_deliveries=1)
+    _bury(rig, 0, 1)
+    assert rig.queue.replay_dead(MODEL) == 2
+    rig.publish(2, 3)
+    assert indices(rig.claim()) == [0, 1]
+    assert rig.ledger().dropped[DropReason.QUEUE_FULL] == 2
+
+
+def test_a_replayed_frame_is_looked_at_once_and_then_costs_no_publish_anything(rig: QueueRig) -> None:
+    rig.with_limits(camera_max_frames=60, max_deliveries=1)
+    rig.publish(*range(1000, 1060))
+    cost = _commands_of(rig, lambda: rig.publish(1060))
+    rig.ack(rig.claim(most=60))
+    for index in range(50):
+        _bury(rig, index)
+    assert rig.queue.replay_dead(MODEL) == 50
+    rig.publish(*range(2000, 2012))
+    assert _commands_of(rig, lambda: rig.publish(2012)) <= cost
+
+
 def test_consumers_do_not_grow_over_restarts(rig: QueueRig) -> None:
     rig.with_limits(claim_timeout_s=0.01)
     for restart in range(30):
@@ -447,6 +512,18 @@ def _bury(rig: QueueRig, *frames: int, size: int = 100) -> None:
     for index in frames:
         rig.publish(index, size=size)
         rig.queue.fail(MODEL, rig.claim()[0], "broken")
+
+
+def _waiting(rig: QueueRig) -> list[int]:
+    """Indices of the frames on the queue, without claiming them."""
+    entries = rig.client.xrange(f"{{test}}:frames:gate:{MODEL}")
+    return [int.from_bytes(fields[b"jpeg"][:4]) for _, fields in entries]
+
+
+def _commands_of(rig: QueueRig, act: Callable[[], object]) -> int:
+    before = rig.calls()
+    act()
+    return rig.calls() - before
 
 
 def _consumers(rig: QueueRig) -> list[str]:

@@ -1,7 +1,8 @@
 -- One camera's queue of one model, and the moves that keep its counters true.
 -- frames:CAMERA:MODEL   the stream; its length is the number in flight
 -- returned:CAMERA:MODEL entries delivered before that wait again, by age
--- queue:CAMERA:MODEL    waiting (entries in nobody's hands), bytes, delivered (last id read), last (published)
+-- queue:CAMERA:MODEL    waiting (entries in nobody's hands), bytes, delivered (last id read), kept (up to
+--                       this id all unread entries were replayed), last (published)
 -- live                  CAMERA:MODEL by bytes, of those whose frames may be dropped to make room
 
 -- Whether the publisher's lease (core/camera_leases.py) has gone to another; one without lease asks nobody.
@@ -82,23 +83,70 @@ local function remove(camera, model, id, size)
   return true
 end
 
--- Drops the oldest entry that is in nobody's hands. False if there is none.
-local function drop_oldest_waiting(camera, model)
+-- Frames that a person replayed never turn stale, and no other frame makes them go: `expires` in their header
+-- says so.
+local NEVER = "9007199254740991"
+local BEHIND = 1e15 -- added to the score of replayed entries that were returned: above any time in ms
+
+local function is_replayed(entry)
+  return string.sub(entry[2][2], 1, #NEVER) == NEVER
+end
+
+local function later_id(one, other)
+  local time_1, number_1 = string.match(one, "^(%d+)-(%d+)$")
+  local time_2, number_2 = string.match(other, "^(%d+)-(%d+)$")
+  if time_1 == time_2 then
+    return tonumber(number_1) > tonumber(number_2) and one or other
+  end
+  return tonumber(time_1) > tonumber(time_2) and one or other
+end
+
+-- The oldest unread entry that may go. Replayed ones before it are noted, so that each is looked at once.
+local function oldest_unread(camera, model)
+  local frames, queue = key("frames", camera, model), key("queue", camera, model)
+  local read = call("HMGET", queue, "delivered", "kept")
+  local from, kept = read[1] or "0-0", nil
+  if read[2] then
+    from = later_id(from, read[2])
+  end
+  local entry = call("XRANGE", frames, "(" .. from, "+", "COUNT", 1)[1]
+  while entry and is_replayed(entry) do
+    kept = entry[1]
+    entry = call("XRANGE", frames, "(" .. kept, "+", "COUNT", 1)[1]
+  end
+  if kept then
+    call("HSET", queue, "kept", kept)
+  end
+  return entry
+end
+
+-- Takes the oldest returned entry that may go. Returns its id, and the entry unless it was deleted by hand.
+-- Replayed ones before it go behind all others, so that each is looked at once.
+local function take_oldest_returned(camera, model)
   local frames, returned = key("frames", camera, model), key("returned", camera, model)
-  local id = call("ZRANGE", returned, 0, 0)[1]
-  local entry
-  if id then
-    entry = call("XRANGE", frames, id, id)[1]
-    call("ZREM", returned, id)
-    call("XACK", frames, GROUP, id)
-  else
-    local delivered = call("HGET", key("queue", camera, model), "delivered") or "0-0"
-    entry = call("XRANGE", frames, "(" .. delivered, "+", "COUNT", 1)[1]
+  local first = call("ZRANGE", returned, 0, 0, "WITHSCORES")
+  while first[1] and tonumber(first[2]) < BEHIND do
+    local entry = call("XRANGE", frames, first[1], first[1])[1]
+    if not (entry and is_replayed(entry)) then
+      call("ZREM", returned, first[1])
+      call("XACK", frames, GROUP, first[1])
+      return first[1], entry
+    end
+    call("ZINCRBY", returned, digits(BEHIND), first[1])
+    first = call("ZRANGE", returned, 0, 0, "WITHSCORES")
+  end
+end
+
+-- Drops the oldest entry that is in nobody's hands and was not replayed. False if there is none.
+local function drop_oldest_waiting(camera, model)
+  local id, entry = take_oldest_returned(camera, model)
+  if not id then
+    entry = oldest_unread(camera, model)
   end
   if not entry then
     return false
   end
-  call("XDEL", frames, entry[1])
+  call("XDEL", key("frames", camera, model), entry[1])
   add_bytes(camera, model, -#entry[2][4])
   add_waiting(camera, model, -1)
   count(camera, "queue_full", 1)

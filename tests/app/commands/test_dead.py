@@ -45,6 +45,16 @@ def test_one_dead_letter_is_replayed_and_the_others_dropped(
     assert queue.ledger("gate").balance == 0
 
 
+def test_letters_that_have_no_room_stay_and_are_told(
+    cli: Cli, queue: FrameQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAMEWATCH_CAMERA_MAX_FRAMES", "2")
+    said = cli("dead", "replay", "--all", "--redis-url", redis_url).err
+    assert said.startswith("2 of 3 dead letters replayed\n1 stay, ")
+    assert "camera_max_frames=2" in said
+    assert len(queue.dead_letters()) == 1
+
+
 @pytest.mark.parametrize("command", ["replay", "drop"])
 @pytest.mark.parametrize(
     ("words", "message"),
