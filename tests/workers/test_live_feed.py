@@ -1,7 +1,7 @@
 """Whoever looks sees what was stored, with its boxes; nobody looking costs nothing."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from storage.database import Database
 from tests.waiting import wait_until
 from tests.worker_process import WorkerProcess, worker_environment
 from tests.workers.rig import NAMESPACE, SOURCE_SIZE, make_frame, picture, publish, select, stored_indices
+from workers import live_feed
 from workers.live_feed import LiveFeed
 from workers.storing import Done
 
@@ -86,6 +87,69 @@ def test_a_viewer_who_comes_and_goes_is_noticed(client: redis.Redis, view: LiveV
     client.flushall()
     feed.publish([make_done(2)])
     assert view.latest("gate") is None
+
+
+class Clock:
+    """Stands in for the module `time`, with a moment that a test chooses."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(live_feed, "time", clock)
+    return clock
+
+
+@pytest.mark.parametrize("interval_s", [2, 5, 60])
+def test_every_frame_of_a_slow_watched_camera_is_shown_beside_a_fast_one(
+    view: LiveView, clock: Clock, interval_s: int
+) -> None:
+    view.watch(["gate", "yard"])
+    feed = LiveFeed(view)
+    feed.publish([make_done(0, "yard")])  # the first look
+    shown = []
+    for second in range(1, 3 * interval_s + 1):
+        clock.now += 1.0
+        feed.publish([make_done(2 * second)])  # it is the fast camera that looks
+        clock.now += 0.1
+        feed.publish([make_done(2 * second + 1)])
+        if second % interval_s == 0:
+            feed.publish([make_done(second, "yard")])
+            latest = view.latest("yard")
+            shown.append(latest.index if latest else None)
+    assert shown == [interval_s, 2 * interval_s, 3 * interval_s]
+
+
+class NotingView(LiveView):
+    """Notes about how many cameras it was asked."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        super().__init__(client, NAMESPACE)
+        self.asked: list[int] = []
+
+    def watched(self, cameras: Sequence[str]) -> Mapping[str, bool]:
+        self.asked.append(len(cameras))
+        return super().watched(cameras)
+
+
+def test_a_look_is_one_command_and_asks_only_about_cameras_met_lately(
+    client: redis.Redis, clock: Clock
+) -> None:
+    view = NotingView(client)
+    feed = LiveFeed(view)
+    feed.publish([make_done(0, f"camera-{number}") for number in range(50)])
+    before = commands(client)
+    for wait_s in (2.0, live_feed.REMEMBERED_FOR_S - 3.0, 2.0):
+        clock.now += wait_s
+        feed.publish([make_done(1)])
+    assert commands(client) - before == 4, "three looks, and the INFO of this test itself"
+    assert view.asked == [50, 51, 51, 1]
 
 
 def test_a_redis_that_is_away_does_not_reach_the_worker() -> None:
