@@ -11,7 +11,7 @@ import redis
 
 from app.options import is_given
 from app.running import running_redis_url
-from core.errors import QueueUnavailableError, UsageError
+from core.errors import QueueRefusedError, QueueUnavailableError, SettingsError, UsageError
 from core.frame_queue import FrameQueue, QueueLimits
 from core.redis_client import make_redis, redis_errors
 from core.settings import Settings
@@ -28,12 +28,17 @@ def redis_url(settings: Settings) -> str:
 
 @contextlib.contextmanager
 def opened_redis(settings: Settings) -> Iterator[redis.Redis]:
-    """A client of a Redis that answers. Raises UsageError in one line when none does."""
+    """A client of a Redis that answers. Raises UsageError in one line for none, and a refused login."""
     url = redis_url(settings)
     client = make_redis(url)
     try:
         with redis_errors():
             client.ping()
+    except QueueRefusedError as error:
+        client.close()
+        raise SettingsError(
+            f"redis_url: expected a name and password that Redis accepts: {error.__cause__}"
+        ) from error
     except QueueUnavailableError as error:
         client.close()
         raise UsageError(

@@ -12,6 +12,7 @@
     │   └── SourceRefusedError      it refused the user or password: wait long, cameras lock accounts
     ├── LeaseLostError          another ingest process reads this camera by now: stop reading it
     ├── QueueUnavailableError   Redis cannot be reached: back off and try again
+    │   └── QueueRefusedError       it refused the user or password: the same once it was opened, else exit
     ├── DatabaseUnavailableError    SQL cannot be reached: stop claiming, back off and try again
     ├── EvidenceUnavailableError    a picture cannot be written, read or removed: count it and go on
     ├── CorruptFrameError       this one frame cannot be decoded: count it and drop it
@@ -68,6 +69,10 @@ class LeaseLostError(FramewatchError):
 
 class QueueUnavailableError(FramewatchError):
     """Redis cannot be reached or is still loading; back off and try again."""
+
+
+class QueueRefusedError(QueueUnavailableError):
+    """Redis refused the user or password: wrong ones where it never took them, else to be waited for."""
 
 
 class DatabaseUnavailableError(FramewatchError):

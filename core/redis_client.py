@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import redis
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
-from core.errors import QueueUnavailableError, SettingsError
+from core.errors import QueueRefusedError, QueueUnavailableError, SettingsError
 
 CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 5.0
@@ -20,6 +21,8 @@ HEALTH_CHECK_S = 15
 _NOT_NOW = re.compile(
     r"\b(LOADING|READONLY|OOM|MISCONF|BUSY|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|UNBLOCKED)\b"
 )
+
+_MAY_NOT = re.compile(r"\b(NOPERM|ACL failure)\b")
 
 
 def make_redis(url: str) -> redis.Redis:
@@ -51,17 +54,20 @@ def without_password(url: str) -> str:
 
 @contextlib.contextmanager
 def redis_errors() -> Iterator[None]:
-    """Raises QueueUnavailableError or SettingsError in place of redis-py's errors.
+    """Raises QueueUnavailableError in place of redis-py's errors; for a login, its QueueRefusedError.
 
+    While passwords or access lists are changed, a server may refuse for a moment what it took before.
     Other errors of the server are faults of ours and pass as they are.
     """
     try:
         yield
-    except redis.AuthenticationError as error:
-        raise SettingsError(f"redis_url: expected a name and password that Redis accepts: {error}") from error
+    except (redis.AuthenticationError, NoPermissionError) as error:
+        raise QueueRefusedError(f"Redis refuses the login: {error}") from error
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise QueueUnavailableError(f"Redis cannot be reached: {error}") from error
     except redis.RedisError as error:
+        if _MAY_NOT.search(str(error)):
+            raise QueueRefusedError(f"Redis refuses the login: {error}") from error
         if _NOT_NOW.search(str(error)) or isinstance(error, (redis.ReadOnlyError, redis.OutOfMemoryError)):
             raise QueueUnavailableError(f"Redis cannot serve now: {error}") from error
         raise

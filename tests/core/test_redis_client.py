@@ -1,7 +1,7 @@
 import pytest
 import redis
 
-from core.errors import QueueUnavailableError, SettingsError
+from core.errors import QueueRefusedError, QueueUnavailableError, SettingsError
 from core.redis_client import make_redis, redis_errors, without_password
 
 pytestmark = pytest.mark.redis
@@ -56,10 +56,30 @@ def test_answers_of_a_server_that_cannot_serve_now_are_unavailable(answer: redis
         raise answer
 
 
-def test_a_wrong_password_is_for_a_person_to_change(redis_url: str) -> None:
+def test_a_refused_login_is_told_from_a_server_that_is_away(redis_url: str) -> None:
     wrong = redis_url.replace("redis://", "redis://someone:wrong@")
-    with make_redis(wrong) as client, pytest.raises(SettingsError, match="name and password"), redis_errors():
+    with (
+        make_redis(wrong) as client,
+        pytest.raises(QueueRefusedError, match="refuses the login"),
+        redis_errors(),
+    ):
         client.ping()
+
+
+@pytest.mark.parametrize("forbidden", ["-@scripting", "-lpush"])
+def test_a_user_who_may_not_do_it_for_now_is_refused(redis_url: str, forbidden: str) -> None:
+    with make_redis(redis_url) as admin:
+        admin.execute_command("ACL", "SETUSER", "clerk", "on", ">word", "~*", "+@all", forbidden)
+    try:
+        with (
+            make_redis(redis_url.replace("redis://", "redis://clerk:word@")) as client,
+            pytest.raises(QueueRefusedError, match="refuses the login"),
+            redis_errors(),
+        ):
+            client.eval("return redis.call('LPUSH', KEYS[1], 'x')", 1, "list")
+    finally:
+        with make_redis(redis_url) as admin:
+            admin.acl_deluser("clerk")
 
 
 def test_a_fault_of_ours_passes_as_it_is(redis_url: str) -> None:

@@ -15,6 +15,7 @@ from core.types import DropReason, Policy, QueuedFrame
 from ingest import outbox
 from ingest.outbox import Outbox
 from tests.ingest.conftest import NAMESPACE
+from tests.redis_logins import login_refused
 from tests.waiting import wait_until
 
 LIVE = CameraQueue("tiny", Policy.DROP_OLDEST, max_age_s=10.0)
@@ -79,6 +80,22 @@ def test_a_live_cameras_frames_wait_for_redis_and_the_reader_does_not(
     box.close()
     assert indices(queue) == [0, 1, 2, 3, 4, 5]
     assert (queue.ledger("gate").captured, queue.ledger("gate").balance) == (11, 0)
+
+
+def test_frames_outlast_a_moment_in_which_redis_refuses_the_login(
+    server: EmbeddedRedis, queue: FrameQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = Outbox(queue, "gate", LIVE, threading.Event())
+    box.send(frame(0))
+    with login_refused(server):
+        for index in range(1, 6):
+            box.send(frame(index))
+            box.count(DropReason.SAMPLED_OUT)
+            box.flush()
+    box.close()
+    assert indices(queue) == [0, 1, 2, 3, 4, 5]
+    assert (queue.ledger("gate").captured, queue.ledger("gate").balance) == (11, 0)
+    assert caplog.text.count("Redis refuses the login") == 1
 
 
 def test_frames_that_turn_stale_while_redis_is_away_are_counted(

@@ -19,6 +19,7 @@ from core.camera_state import CameraActivity, CameraEvent, CameraStates
 from core.errors import DatabaseUnavailableError
 from core.frame_queue import FrameQueue, QueueLimits
 from core.redis_client import make_redis
+from core.redis_server import EmbeddedRedis
 from core.types import Camera, DropReason
 from ingest import camera_handle
 from ingest.camera_defaults import camera_for
@@ -27,6 +28,7 @@ from ingest.reader import ReaderOptions
 from ingest.supervisor import Supervisor
 from tests.clips import write_clip
 from tests.ingest.conftest import NAMESPACE
+from tests.redis_logins import login_refused
 from tests.rtsp_server import Fault, RtspServer, encode_clip
 from tests.waiting import wait_until
 
@@ -108,6 +110,37 @@ def test_a_killed_camera_process_is_started_anew_and_the_other_loses_nothing(
     times = [frame.captured_at.timestamp() for frame in frames[25:]]  # after the burst of the first second
     assert max(later - earlier for earlier, later in pairwise(times)) < 0.08
     assert [ledger.balance for ledger in queue.ledgers()] == [0, 0]
+
+
+def test_live_cameras_go_on_after_redis_refused_the_login_for_a_while(
+    rtsp_server: RtspServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with EmbeddedRedis(tmp_path / "redis") as server, make_redis(server.url) as client:
+        queue = FrameQueue(client, QueueLimits(), NAMESPACE, lambda _: None)
+        supervisor = Supervisor(IngestOptions(server.url, NAMESPACE, QueueLimits(), QUICK), lambda _: None)
+        supervisor.set_cameras([Camera("all", rtsp_server.url()), Camera("few", rtsp_server.url(), fps=2)])
+        try:
+            look_until(
+                supervisor, lambda: captured(queue, "all") and captured(queue, "few"), 15, "live cameras"
+            )
+            processes = supervisor.process_ids()
+            with login_refused(server):
+                look_until(supervisor, lambda: caplog.text.count("keeping frames") == 2, 15, "both to notice")
+            before = captured(queue, "all"), captured(queue, "few")
+            look_until(
+                supervisor,
+                lambda: captured(queue, "all") > before[0] + 25 and captured(queue, "few") > before[1] + 25,
+                15,
+                "frames of both",
+            )
+            assert supervisor.process_ids() == processes
+        finally:
+            supervisor.stop()
+        assert [ledger.balance for ledger in queue.ledgers()] == [0, 0]
+        reports = {report.camera: report for report in supervisor.reports()}
+        assert {name: report.captured for name, report in reports.items()} == {
+            name: captured(queue, name) for name in ("all", "few")
+        }
 
 
 def test_a_recording_that_kills_its_process_is_given_up(supervisor: Supervisor, clip: Path, caplog) -> None:

@@ -17,6 +17,7 @@ from core.redis_server import EmbeddedRedis
 from core.types import DropReason
 from storage.database import Database, open_database
 from tests.postgres_server import PostgresServer
+from tests.redis_logins import login_refused
 from tests.waiting import wait_until
 from tests.worker_process import WorkerProcess, worker_environment
 from tests.workers.faulty_worker import POISON_INDEX
@@ -259,6 +260,24 @@ def test_a_worker_rides_out_a_redis_that_is_killed_again_and_again(
                 )
                 assert stored_indices(database) == list(range(200 * round_number))
                 assert worker.process.poll() is None
+            assert worker.terminate() == 0
+
+
+def test_a_worker_rides_out_a_redis_that_refuses_its_login_for_a_while(
+    environment: dict[str, str], database: Database, tiny_weights: Path, tmp_path: Path
+) -> None:
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        queue = make_queue(server.url, bell_timeout_s=1.0, claim_timeout_s=CLAIM_TIMEOUT_S)
+        settings = environment | {"FRAMEWATCH_REDIS_URL": server.url}
+        with WorkerProcess(settings, tmp_path / "worker.log") as worker, ThreadPoolExecutor(1) as pool:
+            worker.wait_ready(queue)
+            publishing = pool.submit(publish_patiently, queue, tiny_weights, 2000)
+            wait_until(lambda: queue.ledger("gate").stored > 50, 30.0, "the run is under way")
+            with login_refused(server):
+                wait_until(lambda: "cannot keep its place" in worker.log, 20.0, "the worker notices")
+            publishing.result(DONE_TIMEOUT_S)
+            wait_until(lambda: all_settled(queue, 2000), DONE_TIMEOUT_S, "all frames are settled")
+            assert_all_stored_once(queue, database, 2000)
             assert worker.terminate() == 0
 
 

@@ -86,6 +86,14 @@ def test_wrong_use_is_one_line_and_exit_code_2(cli: Cli, arguments: list[str], m
     assert "hunter2" not in done.err
 
 
+@pytest.mark.parametrize("command", ["worker", "ingest", "status"])
+def test_a_login_that_redis_refuses_at_the_start_is_wrong_use(cli: Cli, redis_url: str, command: str) -> None:
+    done = cli(command, "--redis-url", redis_url.replace("redis://", "redis://u:hunter2@"))
+    assert done.code == 2, done
+    assert "redis_url: expected a name and password that Redis accepts" in done.error
+    assert "hunter2" not in done.err
+
+
 def test_a_database_that_is_down_stops_a_run_before_it_starts(cli: Cli) -> None:
     done = cli(
         "run", "good.mp4", "--model", "fcos_resnet50_fpn", "--database-url", "postgresql://u@127.0.0.1:1/x"
