@@ -238,13 +238,15 @@ class Supervisor:
             return
         wait_s = slot.backoff.next_s()
         slot.start_at = time.monotonic() + wait_s
+        what = "died" if handle.report is None else "stopped without being asked to"
         LOG.error(
-            "camera %s: its process died (exit code %s); starting it anew in %.1f s",
+            "camera %s: its process %s (exit code %s); starting it anew in %.1f s",
             slot.camera.name,
+            what,
             handle.exit_code,
             wait_s,
         )
-        slot.state = with_activity(handle.state, CameraActivity.BACKING_OFF, "its process died")
+        slot.state = with_activity(handle.state, CameraActivity.BACKING_OFF, f"its process {what}")
         self._changes.note(slot.state)
 
     @staticmethod
@@ -257,7 +259,10 @@ class Supervisor:
 
     @staticmethod
     def _note_end(slot: _Slot, handle: CameraHandle) -> None:
-        slot.handle, slot.report, slot.state = None, handle.report, handle.state
+        """Takes a report as the last one where a stop was asked for, or the source is done with."""
+        slot.handle, slot.state = None, handle.state
+        if handle.is_stopping or handle.state.activity in (CameraActivity.ENDED, CameraActivity.FAILED):
+            slot.report = handle.report
         if handle.is_stopping and slot.report is None:  # killed in its grace
             slot.report = CaptureReport(slot.camera.name, error="its process had to be killed")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from core.camera_leases import CameraLeases
 from core.camera_state import CameraActivity, CameraEvent, CameraStates
 from core.errors import DatabaseUnavailableError
 from core.frame_queue import FrameQueue, QueueLimits
@@ -23,6 +24,7 @@ from core.redis_server import EmbeddedRedis
 from core.types import Camera, DropReason
 from ingest import camera_handle
 from ingest.camera_defaults import camera_for
+from ingest.lease_keeper import LeaseKeeper
 from ingest.messages import IngestOptions
 from ingest.reader import ReaderOptions
 from ingest.supervisor import Supervisor
@@ -110,6 +112,41 @@ def test_a_killed_camera_process_is_started_anew_and_the_other_loses_nothing(
     times = [frame.captured_at.timestamp() for frame in frames[25:]]  # after the burst of the first second
     assert max(later - earlier for earlier, later in pairwise(times)) < 0.08
     assert [ledger.balance for ledger in queue.ledgers()] == [0, 0]
+
+
+def test_a_camera_process_that_is_stopped_from_outside_is_started_anew(
+    supervisor: Supervisor, queue: FrameQueue, rtsp_server: RtspServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor.set_cameras([Camera("gate", rtsp_server.url())])
+    look_until(supervisor, lambda: captured(queue, "gate"), 15, "a live camera")
+    os.kill(supervisor.process_ids()["gate"], signal.SIGTERM)
+    look_until(supervisor, lambda: "gate" not in supervisor.process_ids(), 10, "its end")
+    assert not supervisor.all_ended
+    before = captured(queue, "gate")
+    look_until(supervisor, lambda: captured(queue, "gate") > before + 5, 15, "frames of the new process")
+    assert "camera gate: its process stopped without being asked to (exit code 0)" in caplog.text
+    supervisor.stop()
+    assert supervisor.all_ended
+
+
+def test_a_camera_that_ended_as_another_had_its_lease_is_read_again_when_it_is_back(
+    options: IngestOptions, queue: FrameQueue, rtsp_server: RtspServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with make_redis(options.redis_url) as client:
+        keeper = LeaseKeeper(CameraLeases(client, NAMESPACE, "host-1", lease_s=240.0))  # one round a minute
+        supervisor = Supervisor(options, lambda _: None, leases=keeper)
+        leases = f"{{{NAMESPACE}}}:leases"
+        try:
+            supervisor.set_cameras([Camera("gate", rtsp_server.url())])
+            look_until(supervisor, lambda: captured(queue, "gate"), 15, "a live camera")
+            (token,) = client.hvals(leases)
+            client.hset(leases, "gate", "host-2 1")
+            look_until(supervisor, lambda: "reads it by now; stopping here" in caplog.text, 10, "the loss")
+            client.hset(leases, "gate", token)
+            before = captured(queue, "gate")
+            look_until(supervisor, lambda: captured(queue, "gate") > before + 5, 15, "frames again")
+        finally:
+            supervisor.stop()
 
 
 def test_live_cameras_go_on_after_redis_refused_the_login_for_a_while(
