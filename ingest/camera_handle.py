@@ -1,5 +1,6 @@
 """The supervisor's side of one camera process."""
 
+import errno
 import logging
 import subprocess
 import sys
@@ -38,7 +39,8 @@ class CameraHandle:
     ) -> None:
         """Starts the process, which loads its libraries and waits for `begin`.
 
-        `ring` and `on_state`, which gets every report of the camera, are called from the thread.
+        `ring` and `on_state`, which gets every report of the camera, are called from the thread. Raises
+        OSError when the machine has no room for another process or thread.
         """
         self._job = job
         camera = self.camera = job.camera
@@ -57,7 +59,12 @@ class CameraHandle:
             start_new_session=True,
         )
         self._listener = threading.Thread(target=self._listen, name=f"camera-{camera.name}", daemon=True)
-        self._listener.start()
+        try:
+            self._listener.start()
+        except RuntimeError as error:
+            self._process.kill()
+            self._process.communicate()
+            raise OSError(errno.EAGAIN, str(error)) from error
 
     def begin(self) -> None:
         """Gives the process its job: from now on it reads the camera."""

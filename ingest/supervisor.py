@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
-from core.camera_state import CameraActivity, CameraEvent, CameraState, CameraStates, with_activity
+from core.camera_state import CameraActivity, CameraEvent, CameraState, CameraStates, new_state, with_activity
 from core.errors import DatabaseUnavailableError, QueueUnavailableError, SettingsError
 from core.frame_queue import FrameQueue
 from core.redis_client import make_redis
@@ -212,7 +212,11 @@ class Supervisor:
         """Starts the camera's process, and lets it read once no other process of the camera is left."""
         if slot.next_handle is None:
             job = Job(slot.camera, self._options, slot.lease)
-            slot.next_handle = CameraHandle(job, self._ring, on_state=self._changes.note)
+            try:
+                slot.next_handle = CameraHandle(job, self._ring, on_state=self._changes.note)
+            except OSError as error:  # no descriptor, process or memory left just now
+                self._put_off(slot, f"its process cannot be started ({error.strerror})")
+                return
         if may_read:
             slot.handle, slot.next_handle = slot.next_handle, None
             slot.handle.begin()
@@ -236,17 +240,17 @@ class Supervisor:
             slot.report = CaptureReport(slot.camera.name, error=error)
             LOG.error("%s; giving up", error)
             return
+        what = "died" if handle.report is None else "stopped without being asked to"
+        self._put_off(slot, f"its process {what} (exit code {handle.exit_code})")
+
+    def _put_off(self, slot: _Slot, why: str) -> None:
+        """Has the camera's process started later, with longer and longer waits."""
         wait_s = slot.backoff.next_s()
         slot.start_at = time.monotonic() + wait_s
-        what = "died" if handle.report is None else "stopped without being asked to"
-        LOG.error(
-            "camera %s: its process %s (exit code %s); starting it anew in %.1f s",
-            slot.camera.name,
-            what,
-            handle.exit_code,
-            wait_s,
-        )
-        slot.state = with_activity(handle.state, CameraActivity.BACKING_OFF, f"its process {what}")
+        name = slot.camera.name
+        LOG.error("camera %s: %s; starting it anew in %.1f s", name, why, wait_s)
+        before = slot.state or new_state(name, CameraActivity.CONNECTING)
+        slot.state = with_activity(before, CameraActivity.BACKING_OFF, why)
         self._changes.note(slot.state)
 
     @staticmethod

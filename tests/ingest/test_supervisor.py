@@ -1,5 +1,6 @@
 """One process per camera."""
 
+import errno
 import logging
 import os
 import re
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -112,6 +114,43 @@ def test_a_killed_camera_process_is_started_anew_and_the_other_loses_nothing(
     times = [frame.captured_at.timestamp() for frame in frames[25:]]  # after the burst of the first second
     assert max(later - earlier for earlier, later in pairwise(times)) < 0.08
     assert [ledger.balance for ledger in queue.ledgers()] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("subprocess.Popen", OSError(errno.EMFILE, "Too many open files")),
+        ("threading.Thread.start", RuntimeError("can't start new thread")),
+    ],
+)
+def test_a_process_that_cannot_be_started_is_tried_again_and_the_other_camera_goes_on(
+    options: IngestOptions,
+    queue: FrameQueue,
+    rtsp_server: RtspServer,
+    caplog: pytest.LogCaptureFixture,
+    place: str,
+    error: Exception,
+) -> None:
+    events: list[CameraEvent] = []
+    stop = threading.Event()
+    supervisor = Supervisor(options, lambda _: None, on_event=events.append)
+    cameras = [Camera("gate", rtsp_server.url()), Camera("door", rtsp_server.url())]
+    running = threading.Thread(target=supervisor.run, args=(lambda: cameras, stop))
+    running.start()
+    try:
+        wait_until(lambda: captured(queue, "gate") and captured(queue, "door"), 15, "both cameras live")
+        other = supervisor.process_ids()["door"]
+        with pytest.MonkeyPatch.context() as short_of_room:
+            short_of_room.setattr(f"ingest.camera_handle.{place}", Mock(side_effect=error))
+            os.kill(supervisor.process_ids()["gate"], signal.SIGKILL)
+            wait_until(lambda: caplog.text.count("cannot be started") > 1, 15, "vain tries")
+        before = captured(queue, "gate")
+        wait_until(lambda: captured(queue, "gate") > before, 15, "frames of the new process")
+        assert supervisor.process_ids()["door"] == other
+    finally:
+        stop.set()
+        running.join(timeout=20)
+    assert f"its process cannot be started ({error.args[-1]})" in {event.reason for event in events}
 
 
 def test_a_camera_process_that_is_stopped_from_outside_is_started_anew(
