@@ -5,7 +5,6 @@ import logging
 import os
 import secrets
 import socket
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -13,10 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from app.camera_journal import CameraJournal
 from app.database_access import opened_database
+from app.ledger_copy import LedgerCopy
 from app.local_stack import stop_on_signals
 from app.metrics import CameraCollector, LedgerCollector, make_registry, serving_metrics
 from app.queue_access import opened_queue, with_redis_url
-from app.removed_cameras import RemovedCameras
 from core.camera_leases import CameraLeases
 from core.errors import FramewatchError
 from core.frame_queue import FrameQueue
@@ -57,7 +56,10 @@ def shared_supervisor(settings: Settings, queue: FrameQueue, database: Database)
     It copies the frame ledger to SQL, writes there what happens to its cameras, and clears away what Redis
     keeps of removed ones. Stop it within the block.
     """
-    with contextlib.closing(CameraJournal(database)) as journal:
+    with (
+        contextlib.closing(CameraJournal(database)) as journal,
+        contextlib.closing(LedgerCopy(queue, database, settings.ledger_flush_s)),
+    ):
         keeper = LeaseKeeper(
             CameraLeases(
                 make_redis(settings.redis_url), settings.namespace, process_name(), settings.camera_lease_s
@@ -66,7 +68,6 @@ def shared_supervisor(settings: Settings, queue: FrameQueue, database: Database)
         yield Supervisor(
             IngestOptions.from_settings(settings, settings.model_name),
             _bell(settings),
-            every_second=periodic_flush(queue, database, settings.ledger_flush_s),
             leases=keeper,
             on_event=journal.note,
         )
@@ -95,25 +96,6 @@ def make_supervisor(settings: Settings, *, must_answer: bool = False) -> Supervi
 
 def _bell(settings: Settings) -> Callable[[str], None]:
     return partial(ring, redis_url=settings.redis_url, namespace=settings.namespace)
-
-
-def periodic_flush(queue: FrameQueue, database: Database, every_s: float) -> Callable[[], None]:
-    """A function that copies the frame ledger to SQL when it is called and `every_s` has passed.
-
-    It then forgets the ledgers of removed cameras. Raises QueueUnavailableError and DatabaseUnavailableError;
-    the next call tries again.
-    """
-    flushed_at = time.monotonic()
-    removed = RemovedCameras(queue, database)
-
-    def flush_when_due() -> None:
-        nonlocal flushed_at
-        if time.monotonic() - flushed_at >= every_s:
-            flush_ledger(queue, database)
-            removed.look()
-            flushed_at = time.monotonic()
-
-    return flush_when_due
 
 
 def flush_at_the_end(queue: FrameQueue, database: Database) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from core.camera_state import CameraActivity, CameraEvent, CameraState, CameraStates, new_state, with_activity
-from core.errors import DatabaseUnavailableError, QueueUnavailableError, SettingsError
+from core.errors import QueueUnavailableError
 from core.frame_queue import FrameQueue
 from core.redis_client import make_redis
 from core.types import Camera, Policy
@@ -58,16 +58,15 @@ class Supervisor:
         options: IngestOptions,
         ring: Callable[[str], None],
         *,
-        every_second: Callable[[], None] | None = None,
         leases: LeaseKeeper | None = None,
         on_event: Callable[[CameraEvent], None] = lambda _: None,
     ) -> None:
-        """`ring(model)` sends the doorbell; `every_second` is called from the loop, and may raise that Redis
-        or SQL is away. `leases` shares the cameras with other processes, and is closed by `stop`. `on_event`
-        gets every change of a camera's activity, from whatever thread, and must not block.
+        """`ring(model)` sends the doorbell. `leases` shares the cameras with other processes, and
+        is closed by `stop`. `on_event` gets every change of a camera's activity, from whatever thread, and
+        must not block.
         """
         self._options, self._ring = options, ring
-        self._every_second, self._leases = every_second, leases
+        self._leases = leases
         self._changes = ActivityChanges(leases.process if leases else "", on_event)
         client = make_redis(options.redis_url)
         self._queue = FrameQueue(client, options.limits, options.namespace, ring)
@@ -76,7 +75,7 @@ class Supervisor:
         self._slots: dict[str, _Slot] = {}
         self._leaving: list[CameraHandle] = []
         self._housekept_at = 0.0
-        self._complained: str | None = None
+        self._complained = False
 
     # ---- what is wanted ---------------------------------------------------------------------------------
 
@@ -277,16 +276,14 @@ class Supervisor:
         process = self._leases.process if self._leases else None
         self._states.save([replace(state, reported_at=now, ingest=process) for state in self.states()])
         self._queue.sweep()
-        if self._every_second is not None:
-            self._every_second()
 
     def _try(self, step: Callable[[], None]) -> None:
-        """Redis or SQL may be away for a while, or refuse the login: said once, and the cameras go on."""
+        """Redis may be away for a while: said once, and the cameras go on."""
         try:
             step()
-        except (QueueUnavailableError, DatabaseUnavailableError, SettingsError) as error:
-            if self._complained != type(error).__name__:
+        except QueueUnavailableError as error:
+            if not self._complained:
                 LOG.warning("%s; the cameras go on", error)
-            self._complained = type(error).__name__
+            self._complained = True
         else:
-            self._complained = None
+            self._complained = False
