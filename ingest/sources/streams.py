@@ -49,6 +49,8 @@ class NetworkStream(FrameSource):
         self._timeline, self._sender = LiveTimeline(), SenderClock()
         self._refused = 0
         """Packets that the decoder refused lately, MOST_REFUSED at most; a good picture takes one off."""
+        self._progress_at = time.monotonic()
+        """When the last good picture came; later by all the time that was spent with frames since."""
         self._container = self._open(url, demuxer_options)
         if not self._container.streams.video or self._container.streams.video[0].codec_context is None:
             self._container.close()
@@ -88,14 +90,22 @@ class NetworkStream(FrameSource):
         return self._keyframes
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        last_frame_at = time.monotonic()
+        self._progress_at = time.monotonic()
+        for frame in self._frames():
+            handed_at = time.monotonic()
+            yield frame
+            self._progress_at += (
+                time.monotonic() - handed_at
+            )  # what our reader takes is no silence of the camera
+
+    def _frames(self) -> Iterator[SourceFrame]:
         for packet in self._packets():
             arrival_us = self._options.clock.now_us()
             if packet.is_keyframe:
                 self._keyframes.follow(_packet_time_s(packet, arrival_us))
             elif self._keyframes.active:
                 yield SourceFrame.left_out(from_microseconds(arrival_us))
-                self._check_progress(last_frame_at)
+                self._check_progress()
                 continue
             self._sender.follow(packet)
             damaged, frames = self._decode(packet)
@@ -104,18 +114,18 @@ class NetworkStream(FrameSource):
             if damaged:
                 yield SourceFrame.damaged(self._captured_at(None, arrival_us))
             if frames and not self._refused:
-                last_frame_at = time.monotonic()
+                self._progress_at = time.monotonic()
             else:
-                self._check_progress(last_frame_at)
+                self._check_progress()
 
     def _captured_at(self, frame: VideoFrame | None, arrival_us: int) -> datetime:
         media_us = None if frame is None else to_media_microseconds(frame.pts, frame.time_base)
         sender_us = self._sender.time_us(media_us)
         return from_microseconds(self._timeline.capture_time_us(media_us, arrival_us, sender_us))
 
-    def _check_progress(self, last_frame_at: float) -> None:
+    def _check_progress(self) -> None:
         """Raises SourceLostError for a camera that has been sending only what cannot be decoded."""
-        silent_s = time.monotonic() - last_frame_at
+        silent_s = time.monotonic() - self._progress_at
         if silent_s > self.stall_timeout_s + self._keyframes.patience_s:
             raise SourceLostError(f"{self._name}: no decodable picture for {silent_s:.1f} s")
 

@@ -78,6 +78,17 @@ def test_keyframes_alone_from_the_start_when_asked_for(quick_keyframes: RtspServ
         assert numbers(list(islice(source, 20))) == [0, 5, 10, 15]
 
 
+def test_what_its_reader_takes_for_a_frame_is_no_silence_of_the_camera(quick_keyframes: RtspServer) -> None:
+    options = SourceOptions(keyframes_only=True, stall_timeout_s=1.0)
+    with open_source(quick_keyframes.url(), options) as source:
+        frames = iter(source)
+        list(islice(frames, 25))
+        for _ in range(2):
+            next(frame for frame in frames if frame.is_left_out)
+            time.sleep(2.5)  # as long as a publish may take while Redis does not answer
+            assert len(list(islice(frames, 50))) == 50
+
+
 def test_keyframes_cost_a_fraction_of_all_frames(clip: Path) -> None:
     def cpu_s(url: str, keyframes_only: bool) -> float:
         with open_source(url, SourceOptions(keyframes_only=keyframes_only)) as source:
