@@ -9,6 +9,7 @@ local claimed_until, claimed_at = digits(now + claim_us), digits(now)
 local deadlines, ready, totals = key("deadlines", model), key("ready", model), key("model", model)
 local found, stale = {}, 0
 
+also_when_memory_is_full()
 finish_batch(model, consumer)
 call("ZREM", key("idle", model), consumer)
 call("ZREM", key("woken", model), consumer)

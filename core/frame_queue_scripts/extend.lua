@@ -1,5 +1,6 @@
 -- Moves the deadlines of a consumer's own claims. Returns how many it still holds.
 local model, deadline = ARGV[1], digits(now + tonumber(ARGV[2]))
+also_when_memory_is_full()
 local held = 0
 for i = 3, #ARGV, 4 do
   local camera, id, consumer, delivery = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])

@@ -5,6 +5,7 @@ local function abilities(beat)
   return table.concat({ beat.slots, beat.batch_size, table.concat(beat.models, "\n") }, "\n")
 end
 
+also_when_memory_is_full()
 local before = call("HGET", key("workers"), worker)
 call("HSET", key("workers"), worker, text)
 call("ZADD", key("worker-ends"), digits(now + timeout_us), worker)

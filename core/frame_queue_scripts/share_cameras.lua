@@ -5,6 +5,7 @@ local process, lease_us, token = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local asked = cjson.decode(ARGV[4]) -- wanted and settled: names; held: camera -> token; known, may_take
 local ends, leases, notes = key("ingest-ends"), key("leases"), key("lease-notes")
 
+also_when_memory_is_full()
 local known = call("ZSCORE", ends, process) ~= false
 call("ZADD", ends, digits(now + lease_us), process)
 call("ZREMRANGEBYSCORE", ends, "-inf", digits(now))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from core.camera_leases import CameraLeases
 from core.errors import QueueUnavailableError
 from core.frame_queue import CameraQueue, ClaimedFrame, FrameQueue
 from core.redis_server import EmbeddedRedis
@@ -535,3 +536,40 @@ def _url(rig: QueueRig) -> str:
     options = rig.client.connection_pool.connection_kwargs
     assert isinstance(rig.client, redis.Redis)
     return f"redis://{options['host']}:{options['port']}/0"
+
+
+@contextlib.contextmanager
+def memory_full(client: redis.Redis) -> Iterator[None]:
+    """The server is over its memory limit, and evicts nothing."""
+    client.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        client.config_set("maxmemory", 0)
+
+
+def test_over_the_memory_limit_workers_drain_what_fills_it(rig: QueueRig) -> None:
+    rig.beat(slots=2)
+    rig.publish(*range(40), size=20_000)
+    bell = rig.answer("worker-1")
+    assert bell is not None
+    held = rig.claim(8, "worker-1")
+    leases = CameraLeases(rig.client, "test", "host-1", lease_s=5.0)
+    with memory_full(rig.client):
+        with pytest.raises(QueueUnavailableError):
+            rig.queue.publish(make_frame(40), LIVE)
+        rig.beat(slots=3, worker="host-2")
+        rig.queue.renew_bell(bell)
+        assert rig.queue.extend(MODEL, held) == 8
+        rig.queue.fail(MODEL, held[0], "no picture")
+        rig.queue.release(MODEL, held[1:3])
+        assert rig.ack(held[3:]) == 5
+        while claimed := rig.queue.claim(MODEL, "worker-1", 8, 0.0, bell=bell):
+            rig.queue.sweep(MODEL)
+            rig.ack(claimed)
+            rig.queue.leave_bell(bell)
+            bell = rig.answer("worker-1") or bell
+        assert leases.renew(["gate"]).held
+    assert len(rig.queue.workers()) == 2
+    ledger = rig.ledger()
+    assert (ledger.captured, ledger.stored, ledger.in_flight) == (40, 40, 0)

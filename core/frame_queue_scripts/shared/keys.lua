@@ -18,3 +18,9 @@ end
 local function number_or_zero(text)
   return tonumber(text or 0) or 0
 end
+
+-- Over its `maxmemory` a server refuses a script what may take memory, unless the script wrote something before.
+-- What workers do sets memory free in the end, so it must go on then; and so must the leases of cameras.
+local function also_when_memory_is_full()
+  call("DEL", key("nothing"))
+end
