@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from sqlalchemy.exc import DataError
+
 from core.errors import DatabaseUnavailableError, InferenceError, QueueUnavailableError, UsageError
 from core.queue_types import ClaimedFrame
 from core.types import FrameResult, WeightsInfo
@@ -67,7 +69,8 @@ class _Refused:
 
     @property
     def may_be_sound(self) -> bool:
-        return self.done.claimed.delivery == 1 and not isinstance(self.error, InferenceError)
+        of_its_values = isinstance(self.error, InferenceError | DataError)
+        return self.done.claimed.delivery == 1 and not of_its_values
 
     @property
     def text(self) -> str:

@@ -5,13 +5,14 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sqlalchemy.exc import DataError
 
 from core.errors import DeviceLostError
 from core.frame_queue import FrameQueue
 from core.types import Detections, DropReason, FrameResult, WeightsInfo
 from models.detector import Detector
 from storage.database import Database, open_database
-from storage.writer import Writer
+from storage.writer import Writer, WriteSummary
 from tests.waiting import wait_until
 from tests.workers.rig import (
     START,
@@ -303,6 +304,18 @@ def test_a_frame_that_sql_refuses_on_its_own_is_buried(
     letters = queue.dead_letters(MODEL)
     assert [(one.frame.index, one.deliveries) for one in letters] == [(2, 3), (3, 3), (6, 3)]
     assert queue.ledger("gate").balance == 0
+
+
+def test_values_that_sql_cannot_hold_are_the_frames_own_fault(
+    make_pipeline: MakePipeline, queue: FrameQueue, database: Database, tiny_detector: Detector
+) -> None:
+    class NarrowWriter(Writer):
+        def write(self, results: Sequence[FrameResult], weights: WeightsInfo) -> WriteSummary:
+            raise DataError("INSERT", {}, ValueError("number out of range"))
+
+    publish(queue, MODEL, 2)
+    drain_all(make_pipeline(tiny_detector, NarrowWriter(database)), queue)
+    assert [one.frame.index for one in queue.dead_letters(MODEL)] == [0, 1]
 
 
 def test_rows_are_committed_before_a_frame_counts_as_stored(
