@@ -49,15 +49,15 @@ class QueueBells:
         """Starts the lease anew, e.g. while a long batch runs; nothing for a bell that was left meanwhile."""
         self._scripts.run("renew_bell", bell.model, bell.token, self._lease_us)
 
-    def leave_bell(self, bell: Bell, *, quietly: bool = False) -> None:
-        """Ends a drain, and rings again in the same step if frames still wait.
+    def leave_bell(self, bell: Bell, *, quietly: bool = False) -> bool:
+        """Ends a drain, and rings again in the same step if frames still wait; False if it could not ring.
 
         `quietly` leaves that to the next `sweep` or frame, for a worker that cannot serve just now.
         """
         bells = self._scripts.run(
             "leave_bell", bell.model, bell.consumer, bell.token, self._lease_us, 1 if quietly else 0
         )
-        self._ring_bells(bell.model, bells)
+        return self._ring_bells(bell.model, bells) == int(bells)
 
     def sweep(self, model: str | None = None) -> int:
         """Heals what nobody else would notice: call it about once a second from any long-lived process.

@@ -63,14 +63,16 @@ class Pipeline:
         faults end the drain with a line in the log.
         """
         try:
-            bell = self._queue.answer_bell(self._model, consumer)
-            if bell is not None:
-                self._hold(bell)
+            while bell := self._queue.answer_bell(self._model, consumer):
+                # A server whose memory is full takes no bell: only whoever drains already can empty it.
+                if self._hold(bell) or self._context.stopping.is_set():
+                    return
         except QueueUnavailableError as error:  # the bell times out, and the sweep rings again
             logger.warning("drain of %s ended: %s", self._model, error)
 
-    def _hold(self, bell: Bell) -> None:
-        served = False
+    def _hold(self, bell: Bell) -> bool:
+        """Drains for a slice; False if frames still wait and no bell could be rung for them."""
+        served = rung = False
         try:
             with self._context.hands.bell(bell):
                 self._drain_slice(bell)
@@ -78,7 +80,8 @@ class Pipeline:
         except DatabaseUnavailableError as error:
             logger.error("drain of %s ended, its frames are back on the queue: %s", self._model, error)
         finally:
-            self._queue.leave_bell(bell, quietly=not served)
+            rung = self._queue.leave_bell(bell, quietly=not served)
+        return rung
 
     def _drain_slice(self, bell: Bell) -> None:
         until = time.monotonic() + self._slice_s

@@ -281,6 +281,30 @@ def test_a_worker_rides_out_a_redis_that_refuses_its_login_for_a_while(
             assert worker.terminate() == 0
 
 
+def test_a_worker_empties_a_redis_that_is_over_its_memory_limit(
+    environment: dict[str, str],
+    redis_url: str,
+    database: Database,
+    database_url: str,
+    tiny_weights: Path,
+    tmp_path: Path,
+) -> None:
+    """Such a server takes no bell, so the drain that is at work must not end before all is done."""
+    queue = make_queue(redis_url, bell_timeout_s=1.0, claim_timeout_s=CLAIM_TIMEOUT_S, camera_max_frames=2000)
+    with WorkerProcess(environment, tmp_path / "worker.log") as worker, make_redis(redis_url) as client:
+        worker.wait_ready(queue)
+        with write_locked(database_url):
+            publish(queue, tiny_weights, 2000)
+            wait_until(lambda: in_hands(queue, tiny_weights) > 8, 20.0, "both slots hold a batch")
+            client.config_set("maxmemory", 1)
+        try:
+            wait_until(lambda: all_settled(queue, 2000), DONE_TIMEOUT_S, "all frames are settled")
+        finally:
+            client.config_set("maxmemory", 0)
+        assert_all_stored_once(queue, database, 2000)
+        assert worker.terminate() == 0
+
+
 def publish_patiently(queue: FrameQueue, model: Path, count: int, first: int = 0) -> None:
     """As ingest does it: the same frame again while Redis is away."""
     for index in range(first, first + count):
