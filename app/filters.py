@@ -58,8 +58,8 @@ class FilterOptions:
         from storage.queries import DetectionFilter
 
         return DetectionFilter(
-            cameras=split_names(self.camera),
-            classes=split_names(self.class_name),
+            cameras=parse_names(self.camera, "--camera"),
+            classes=parse_names(self.class_name, "--class"),
             since=parse_moment(self.since, "--since") if self.since is not None else None,
             until=parse_moment(self.until, "--until") if self.until is not None else None,
             min_score=self.min_score,
@@ -73,6 +73,14 @@ def split_names(given: Sequence[str] | None) -> tuple[str, ...]:
     """Names from an option that may be repeated and may hold several, parted by commas."""
     names = (name.strip() for text in given or () for name in text.split(","))
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def parse_names(given: Sequence[str] | None, option: str) -> tuple[str, ...]:
+    """Names to choose by; none when nothing was given. Raises QueryError for blanks and commas alone."""
+    names = split_names(given)
+    if given and not names:
+        raise QueryError(f"{option}: expected a name, or the option left out for all; got {given[0]!r}")
+    return names
 
 
 def parse_region(text: str, option: str = "--region") -> Region:

@@ -25,16 +25,20 @@ class RetentionPolicy:
 
     def keep(self, camera: str, class_name: str) -> timedelta | None:
         """How long this camera's detections of a class are kept; None: for ever."""
-        for wanted in ((camera, class_name), (None, class_name), (camera, None), (None, None)):
-            for rule in self.rules:
-                if (rule.camera, rule.class_name) == wanted:
-                    return rule.keep
-        return None
+        return self._first_of((camera, class_name), (None, class_name), (camera, None), (None, None))
 
     def keep_longest(self, camera: str) -> timedelta | None:
         """How long a camera's frames are kept: as long as any of its detections; None: for ever."""
         classes = {rule.class_name for rule in self.rules if rule.camera in (None, camera)} - {None}
-        # "" is no class, and stands for those that no rule names.
-        keeps = [self.keep(camera, name) for name in ("", *(name for name in classes if name))]
+        of_others = self._first_of((camera, None), (None, None))
+        keeps = [of_others, *(self.keep(camera, name) for name in classes if name is not None)]
         known = [keep for keep in keeps if keep is not None]
         return max(known) if len(known) == len(keeps) else None
+
+    def _first_of(self, *subjects: tuple[str | None, str | None]) -> timedelta | None:
+        """What the rule says that is about the first of these cameras and classes; None: no rule is."""
+        for subject in subjects:
+            for rule in self.rules:
+                if (rule.camera, rule.class_name) == subject:
+                    return rule.keep
+        return None

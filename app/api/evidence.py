@@ -22,7 +22,7 @@ from app.api.questions import (
     read_span,
 )
 from app.api.services import services_of
-from app.filters import split_names
+from app.filters import parse_names
 from storage.evidence_pages import PictureRow, find_picture_page
 from storage.filters import DetectionFilter
 
@@ -69,8 +69,8 @@ def pictures(
     """The kept pictures with the detections that they show; in pages as `/api/detections`."""
     span = read_span(since, until)
     wanted = DetectionFilter(
-        cameras=split_names(camera),
-        classes=split_names(class_name),
+        cameras=parse_names(camera, "camera"),
+        classes=parse_names(class_name, "class"),
         since=span.since,
         until=span.until,
         min_score=min_score,

@@ -31,7 +31,7 @@ from app.api.questions import (
 from app.api.services import services_of
 from app.api.streaming import ExportSlots
 from app.exports import Format, make_file
-from app.filters import split_names
+from app.filters import parse_names, split_names
 from app.times import parse_bucket
 from storage.filters import DetectionFilter
 from storage.identities import list_models
@@ -166,7 +166,7 @@ def frames(
     """The frames that went through a model, with or without detections; in pages as `/api/detections`."""
     span = read_span(since, until)
     wanted = DetectionFilter(
-        split_names(camera), since=span.since, until=span.until, newest_first=order is Order.NEWEST
+        parse_names(camera, "camera"), since=span.since, until=span.until, newest_first=order is Order.NEWEST
     )
     wanted, after = resume(wanted, cursor)
     page = find_frame_page(services_of(request).database, wanted, limit, after, QUESTION_LIMIT_S)

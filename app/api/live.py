@@ -23,7 +23,7 @@ from app.api.pictures import draw_frame
 from app.api.problems import ProblemError, describe_problems
 from app.api.questions import CameraQuery
 from app.api.services import Services, services_of
-from app.filters import split_names
+from app.filters import parse_names
 from app.times import format_iso
 from core.live_view import LiveFrame
 from storage.cameras import list_cameras
@@ -64,7 +64,7 @@ async def detections(
     out. A viewer that is slower than a camera misses frames of it, never the newest one; the whole history is
     at /api/detections. A comment comes every 15 s while nothing else does.
     """
-    wanted, classes = split_names(camera), split_names(class_name)
+    wanted, classes = parse_names(camera, "camera"), parse_names(class_name, "class")
     services = services_of(request)
     cameras = await run_in_threadpool(_cameras, request, wanted)
     await run_in_threadpool(services.live.watch, cameras)

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Query
 
 from app.api.problems import ProblemError
-from app.filters import parse_region, split_names
+from app.filters import parse_names, parse_region
 from app.times import parse_moment
 from storage.filters import DetectionFilter
 
@@ -92,8 +92,8 @@ def detection_filter(
     """The filters of `framewatch detections`, by the same names. Raises QueryError."""
     span = read_span(since, until)
     return DetectionFilter(
-        cameras=split_names(camera),
-        classes=split_names(class_name),
+        cameras=parse_names(camera, "camera"),
+        classes=parse_names(class_name, "class"),
         since=span.since,
         until=span.until,
         min_score=min_score,

@@ -127,7 +127,10 @@ def prune(
     from app.retention import parse_retention
     from storage.retention import prune as remove_old
 
-    if older_than is None and (camera or class_name):
+    for option, name in (("--camera", camera), ("--class", class_name)):
+        if name is not None and not name.strip():
+            raise UsageError(f"{option}: expected a name, or the option left out for all; got {name!r}")
+    if older_than is None and (camera, class_name) != (None, None):
         raise UsageError(
             "--camera, --class: expected them with --older-than; the setting retention has its own"
         )
@@ -162,8 +165,8 @@ def _check_names(database: "Database", policy: "RetentionPolicy") -> None:
     from storage.queries import DetectionFilter, count_detections
 
     named = DetectionFilter(
-        cameras=tuple({rule.camera for rule in policy.rules if rule.camera}),
-        classes=tuple({rule.class_name for rule in policy.rules if rule.class_name}),
+        cameras=tuple({rule.camera for rule in policy.rules if rule.camera is not None}),
+        classes=tuple({rule.class_name for rule in policy.rules if rule.class_name is not None}),
     )
     count_detections(database, (), wanted=named)
 

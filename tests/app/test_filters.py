@@ -1,12 +1,22 @@
 import pytest
 
-from app.filters import FilterOptions, parse_region, split_names
+from app.filters import FilterOptions, parse_names, parse_region, split_names
 from core.errors import QueryError
 
 
 def test_names_may_be_repeated_and_parted_by_commas() -> None:
     assert split_names(["gate, yard", "door", "gate"]) == ("gate", "yard", "door")
     assert split_names(None) == ()
+
+
+def test_names_that_are_all_blank_are_wrong_and_not_left_out() -> None:
+    assert parse_names(None, "--class") == parse_names([], "--class") == ()
+    assert parse_names(["", "car"], "--class") == ("car",)
+    for blank in ("", " ", ","):
+        with pytest.raises(QueryError, match="--camera: expected a name"):
+            FilterOptions(camera=[blank]).to_filter()
+        with pytest.raises(QueryError, match="--class: expected a name"):
+            FilterOptions(class_name=[blank]).to_filter()
 
 
 def test_a_region_is_four_numbers() -> None:

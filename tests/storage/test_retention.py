@@ -291,3 +291,11 @@ def test_the_closest_rule_counts() -> None:
     assert policy.keep("gate", "truck") == year
     assert policy.keep("gate", "bus") is None
     assert (policy.keep_longest("yard"), policy.keep_longest("gate")) == (year, None)
+
+
+@pytest.mark.parametrize("class_name", ["", "truck"])
+def test_a_rule_about_one_class_says_nothing_about_the_others(class_name: str) -> None:
+    policy = RetentionPolicy((RetentionRule(DAY, class_name=class_name),))
+    assert policy.keep("gate", class_name) == DAY
+    assert policy.keep("gate", "person") is None
+    assert policy.keep_longest("gate") is None

@@ -74,6 +74,11 @@ def test_a_row_is_that_of_the_view(client: TestClient) -> None:
     [
         ("/detections", {"camera": "moon"}, 404, "expected one with a history (gate, yard)"),
         ("/detections", {"class": "cat"}, 400, "class 'cat'"),
+        ("/detections", {"class": ""}, 400, "class: expected a name"),
+        ("/counts", {"camera": ",", "since": "2h"}, 400, "camera: expected a name"),
+        ("/evidence", {"camera": " "}, 400, "camera: expected a name"),
+        ("/live/detections", {"class": "", "for_s": 1}, 400, "class: expected a name"),
+        ("/frames", {"camera": ""}, 400, "camera: expected a name"),
         ("/detections", {"since": "soon"}, 400, "since: expected a time such as 2h"),
         ("/detections", {"since": "now", "until": "2h"}, 400, "expected a time before until"),
         ("/detections", {"region": "1,2,3"}, 400, "region: expected x1,y1,x2,y2"),

@@ -50,6 +50,9 @@ def test_prune_says_first_and_then_removes(cli: Cli, history: Database) -> None:
         (["--camera", "gate"], "expected them with --older-than"),
         (["--older-than", "long"], "expected a span such as 12h"),
         (["--older-than", "1d", "--camera", "gaet"], "camera 'gaet'"),
+        (["--older-than", "1d", "--class", ""], "--class: expected a name"),
+        (["--older-than", "1d", "--camera", " "], "--camera: expected a name"),
+        (["--class", ""], "--class: expected a name"),
         (["--retention", "*/lorry=1d"], "class 'lorry'"),
         (["--retention", "1x"], "expected spans such as"),
     ],
@@ -60,6 +63,7 @@ def test_prune_refuses_what_cannot_be_meant(
     done = cli("db", "prune", *options)
     assert message in done.error
     assert done.code != 0
+    assert json.loads(cli("db", "info", "--json").out)["rows"]["detections"] == 5
 
 
 def test_recount_mends_the_counts(cli: Cli, history: Database) -> None:
