@@ -3,7 +3,7 @@
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from pathlib import Path
@@ -17,6 +17,10 @@ from core.urls import redact_url
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 _PATH = re.compile(r"\d{4}-\d\d-\d\d/[A-Za-z0-9][A-Za-z0-9_.-]*/[a-z0-9-]+\.jpg")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_FOLDER = r"\d{4}-\d\d-\d\d/[A-Za-z0-9][A-Za-z0-9_.-]*"
+_NAME = r"[a-z0-9-]+(-\d+){4}\.jpg"
+_OWN_FILE = re.compile(rf"{_FOLDER}/({_NAME}|\.{_NAME}\.[0-9a-f]{{8}}\.part)")
+"""What `picture_path` makes, and what `_write_whole` leaves of it in a process that is killed."""
 
 
 def picture_path(camera: str, class_name: str, captured_at: datetime, identity: tuple[int, int, int]) -> str:
@@ -81,15 +85,31 @@ class EvidenceFiles:
                 self._fs.rm_file(self._full(path))
 
     def delete_days_before(self, day: date) -> int:
-        """Removes the folders of earlier days with all that is in them; returns how many files that were."""
+        """Removes the pictures of earlier days, then the folders that are empty; returns how many pictures.
+
+        What framewatch did not write stays, whatever its folder is called.
+        """
         files = 0
         with self._clear_faults("delete", "old days"):
             for folder in self._days():
                 if posixpath.basename(folder) < day.isoformat():
-                    files += len(self._fs.find(folder))
-                    with suppress(FileNotFoundError):  # another process prunes too
-                        self._fs.rm(folder, recursive=True)
+                    own = [path for path in self._fs.find(folder) if self._is_own(path)]
+                    self._remove(own)
+                    files += len(own)
+                    if self._is_local:
+                        _remove_empty(Path(folder))
         return files
+
+    def _is_own(self, path: str) -> bool:
+        return _OWN_FILE.fullmatch(posixpath.relpath(path, self._root)) is not None
+
+    def _remove(self, paths: Sequence[str]) -> None:
+        if self._is_local:
+            for path in paths:
+                Path(path).unlink(missing_ok=True)  # another process prunes too
+        elif paths:
+            with suppress(FileNotFoundError):
+                self._fs.rm(list(paths))  # object stores delete many at once
 
     def _days(self) -> list[str]:
         try:
@@ -114,6 +134,13 @@ class EvidenceFiles:
             raise EvidenceUnavailableError(
                 f"evidence: cannot {verb} {path} in {self.label}: {' '.join(reason.split())}"
             ) from error
+
+
+def _remove_empty(day: Path) -> None:
+    """Removes the folders of a day's cameras, and the day's, where nothing is in them."""
+    for folder in (*day.glob("*/"), day):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _write_whole(path: Path, content: bytes) -> None:

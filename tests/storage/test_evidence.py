@@ -199,6 +199,26 @@ def test_pruning_removes_rows_files_and_strays_and_may_be_repeated(
     assert (again.pictures, again.stray_files) == (0, 0)
 
 
+def test_pruning_leaves_what_framewatch_did_not_write(files: EvidenceFiles, folder: Path) -> None:
+    old = picture_path("gate", "person", START, (17, 1, 0))
+    files.write(old, JPEG)
+    part = (folder / old).with_name(f".{Path(old).name}.0123abcd.part")
+    part.write_bytes(JPEG)  # as a process leaves it that is killed while it writes
+    foreign = {
+        "2024-05-01/wedding.raw",
+        "2024-05-01/canon/img-001.jpg",
+        "2026-11-23/gate/notes.txt",
+        "2024-05-02",
+    }
+    for name in foreign:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("not ours")
+    files.write(picture_path("gate", "person", START - timedelta(days=1), (3, 1, 0)), JPEG)
+    assert files.delete_days_before(START.date() + timedelta(days=1)) == 3
+    assert on_disk(folder) == foreign
+    assert not (folder / "2026-11-22").exists(), "a folder that is empty goes, too"
+
+
 def test_pruning_where_no_picture_ever_was(database: Database, files: EvidenceFiles) -> None:
     assert prune_evidence(database, files, datetime(2026, 11, 24, tzinfo=UTC)).pictures == 0
 
