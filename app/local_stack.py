@@ -31,6 +31,8 @@ class LocalStack:
     queue: FrameQueue
     database: Database
     workers: WorkerPool
+    server: EmbeddedRedis | None = None
+    """The Redis, where it is one of our own."""
 
 
 @contextlib.contextmanager
@@ -45,6 +47,7 @@ def local_stack(
     """
     prepare_folder(settings.data_dir)
     with contextlib.ExitStack() as stack:
+        server = None
         if not embed:
             settings = with_redis_url(settings)
         elif not is_given(settings, "redis_url"):
@@ -54,7 +57,7 @@ def local_stack(
         database = stack.enter_context(opened_database(settings, upgrade=True))
         pool = WorkerPool(workers, models, settings, settings.data_dir / "logs")
         stack.callback(pool.stop)
-        yield LocalStack(settings, client, make_queue(client, settings), database, pool)
+        yield LocalStack(settings, client, make_queue(client, settings), database, pool, server)
 
 
 def prepare_folder(data_dir: Path) -> None:

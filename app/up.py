@@ -20,6 +20,7 @@ from app.running import announce_redis, sole_running
 from app.status import Status, look, render_status
 from app.tables import stdout
 from core.errors import DatabaseUnavailableError, QueueUnavailableError, UsageError
+from core.redis_client import redis_errors
 from core.settings import Settings
 from core.types import Camera
 from ingest.supervisor import Supervisor
@@ -29,6 +30,8 @@ from storage.database import Database
 LOG = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.1
 RELOAD_EVERY_S = 0.5
+RESTART_EVERY_S = 5.0
+"""Between two tries to start an embedded Redis that ended."""
 SHOW_EVERY_S = 1.0
 PLAIN_EVERY_S = 10.0
 
@@ -69,6 +72,8 @@ class LocalFleet:
     def __init__(self, stack: LocalStack, supervisor: Supervisor) -> None:
         self._stack, self._supervisor = stack, supervisor
         self._reloaded_at, self._shown_at = float("-inf"), time.monotonic()
+        self._restart_redis_at = float("-inf")
+        self._served: list[str] = []
         self._away: str | None = None
         self._refused: set[str] = set()
 
@@ -94,26 +99,42 @@ class LocalFleet:
             if now - self._reloaded_at >= RELOAD_EVERY_S:
                 self._reloaded_at = now
                 self._reload()
+                self._require_redis()
+                self._look_after_workers()
+                self._away = None
             self._supervisor.look()
-            for event in self._stack.workers.check():
-                LOG.warning("%s", event)
             if now - self._shown_at >= (SHOW_EVERY_S if live is not None else PLAIN_EVERY_S):
                 self._shown_at = now
                 self._show(live)
-            self._away = None
         except (QueueUnavailableError, DatabaseUnavailableError) as error:
             if self._away is None:
                 LOG.warning("%s; waiting for it", error)
             self._away = str(error)
 
+    def _require_redis(self) -> None:
+        """Raises QueueUnavailableError while Redis is away; an embedded one that ended is started again."""
+        server = self._stack.server
+        if server is not None and server.pid is None and time.monotonic() >= self._restart_redis_at:
+            self._restart_redis_at = time.monotonic() + RESTART_EVERY_S
+            LOG.warning("the embedded Redis has ended; starting it again on its data")
+            server.start()
+        with redis_errors():
+            self._stack.redis.ping()
+
+    def _look_after_workers(self) -> None:
+        """Only while Redis and the database answer: a worker that starts without them ends at once."""
+        self._stack.workers.serve(self._served)
+        for event in self._stack.workers.check():
+            LOG.warning("%s", event)
+
     def _reload(self) -> None:
-        """Follows the database: its cameras, and workers for every model that they name."""
+        """Follows the database: its cameras, and the models that they name."""
         cameras = list_cameras(self._stack.database, enabled_only=True)
         default = self._stack.settings.model_name
         models = sorted({default, *(camera.model for camera in cameras if camera.model)})
-        served = [model for model in models if self._can_be_served(model)]
-        self._stack.workers.serve(served)
-        self._supervisor.set_cameras([camera for camera in cameras if (camera.model or default) in served])
+        self._served = [model for model in models if self._can_be_served(model)]
+        readable = [camera for camera in cameras if (camera.model or default) in self._served]
+        self._supervisor.set_cameras(readable)
 
     def _can_be_served(self, model: str) -> bool:
         try:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from app.running import running_redis_url
+from core.redis_server import EmbeddedRedis
 from tests.app.conftest import Cli, clean_environment, framewatch
 from tests.clips import write_clip
 from tests.waiting import wait_until
@@ -23,12 +24,14 @@ STOPPED_WITHIN_S = 40
 
 
 @contextmanager
-def service(folder: Path, arguments: Sequence[str | Path], log: str) -> Iterator["subprocess.Popen[bytes]"]:
+def service(
+    folder: Path, arguments: Sequence[str | Path], log: str, **variables: str
+) -> Iterator["subprocess.Popen[bytes]"]:
     with (folder / log).open("wb") as output:
         process = subprocess.Popen(
             framewatch(*arguments),
             cwd=folder,
-            env=clean_environment(),
+            env=clean_environment(**variables),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -103,6 +106,47 @@ def test_up_runs_everything_and_the_other_commands_work_beside_it(
         "85,45\n"
     )
     assert "Traceback" not in (folder / "up.log").read_text()
+
+
+def test_up_starts_its_redis_again_when_that_is_killed(cli: Cli, folder: Path, tiny_weights: Path) -> None:
+    write_clip(folder / "street.mp4", frames=20)
+    with service(folder, ["up", "--model", tiny_weights], "up.log") as up:
+        url = wait_until(
+            lambda: running_redis_url(Path("framewatch-data")), 60, "up tells where its Redis is"
+        )
+        assert cli("camera", "add", "street", "street.mp4").code == 0
+        wait_until(lambda: stored(status(cli), "street") == 20, 90, "the camera is stored")
+        processes = psutil.Process(up.pid).children(recursive=True)
+        (server,) = (one for one in processes if one.name() in ("valkey-server", "redis-server"))
+        server.kill()
+        wait_until(lambda: not server.is_running(), 10, "its Redis is gone")
+        wait_until(lambda: stored(status(cli), "street") == 20, 30, "another has its data")
+        assert running_redis_url(Path("framewatch-data")) == url
+        assert cli("camera", "add", "late", "street.mp4").code == 0
+        wait_until(lambda: stored(status(cli), "late") == 20, 90, "the pipeline goes on")
+        assert stop(up, signal.SIGTERM) == 0
+
+
+def test_up_outlives_a_redis_that_stays_away_until_its_workers_end(
+    cli: Cli, folder: Path, tiny_weights: Path
+) -> None:
+    write_clip(folder / "street.mp4", frames=20)
+    with EmbeddedRedis(folder / "redis", appendonly=True) as server:
+        words = ["up", "--model", tiny_weights, "--redis-url", server.url]
+        with service(folder, words, "up.log", FRAMEWATCH_BROKER_LOST_EXIT_S="2") as up:
+            at = ("--redis-url", server.url)
+            wait_until(lambda: status(cli, *at).get("workers"), 60, "the worker reports itself")
+            (worker,) = (one for one in psutil.Process(up.pid).children() if "worker" in one.cmdline())
+            server.kill()
+            wait_until(lambda: worker.status() == psutil.STATUS_ZOMBIE, 60, "the worker gives up")
+            assert up.poll() is None
+            server.start()
+            assert cli("camera", "add", "street", "street.mp4").code == 0
+            wait_until(lambda: stored(status(cli, *at), "street") == 20, 90, "another worker stores")
+            assert stop(up, signal.SIGTERM) == 0
+    log = (folder / "up.log").read_text()
+    assert "waiting for it" in log
+    assert "worker1 ended with exit code 70; started again" in log
 
 
 FILTERED = (("bikes", "--class", "bus,motorcycle", "--min-score", "0.5"), ("people", "--class", "person"))
