@@ -141,12 +141,13 @@ def find_weights(name_or_path: str) -> WeightsEntry:
 def require_model(name_or_path: str) -> None:
     """Raises ModelNotFoundError or WeightsError now for what a worker could not load some seconds later.
 
-    Torch files do not describe themselves, so only their presence is checked.
+    Torch files do not describe themselves, so they are read whole.
     """
     path = Path(name_or_path)
     if path.suffix in (".pth", ".pt") and name_or_path not in list_weights():
-        if not path.is_file():
-            raise WeightsError(f"{path}: expected a weights file, found none there; check the path")
+        from models.detector import read_entry  # with torch
+
+        read_entry(path)
         return
     find_weights(name_or_path)
 

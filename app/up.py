@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.live import Live
@@ -31,7 +32,7 @@ LOG = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.1
 RELOAD_EVERY_S = 0.5
 RESTART_EVERY_S = 5.0
-"""Between two tries to start an embedded Redis that ended."""
+"""Between two tries to start an embedded Redis that ended, or workers that refuse what they served."""
 SHOW_EVERY_S = 1.0
 PLAIN_EVERY_S = 10.0
 
@@ -66,6 +67,26 @@ def apply_cameras(database: Database, wanted: Sequence[Camera]) -> None:
         apply_plan(database, plan)
 
 
+_Stamp = tuple[int, int] | None
+"""Time and size of a weights file; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """Whether a model can be served, as its file was then."""
+
+    stamp: _Stamp
+    good: bool
+
+
+def _stamp(model: str) -> _Stamp:
+    try:
+        found = Path(model).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 class LocalFleet:
     """Cameras and workers of one machine, looked after in one loop."""
 
@@ -73,9 +94,12 @@ class LocalFleet:
         self._stack, self._supervisor = stack, supervisor
         self._reloaded_at, self._shown_at = float("-inf"), time.monotonic()
         self._restart_redis_at = float("-inf")
+        self._restart_workers_at = float("-inf")
         self._served: list[str] = []
+        self._known_good: set[str] = set()
+        """Models with which a worker of this fleet reported for duty."""
+        self._verdicts: dict[str, _Verdict] = {}
         self._away: str | None = None
-        self._refused: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`; then cameras first, so that the workers' last batches are the last frames."""
@@ -123,9 +147,36 @@ class LocalFleet:
 
     def _look_after_workers(self) -> None:
         """Only while Redis and the database answer: a worker that starts without them ends at once."""
+        if time.monotonic() < self._restart_workers_at:
+            return
         self._stack.workers.serve(self._served)
-        for event in self._stack.workers.check():
-            LOG.warning("%s", event)
+        try:
+            for event in self._stack.workers.check():
+                LOG.warning("%s", event)
+        except UsageError as error:
+            self._go_on_without(error)
+        if not self._known_good.issuperset(self._served):
+            own = set(self._stack.workers.process_ids())
+            beats = self._stack.queue.workers()
+            self._known_good.update(*(beat.models for beat in beats if beat.pid in own))
+
+    def _go_on_without(self, error: UsageError) -> None:
+        """Leaves out the models that a worker refused: the one that the error names, else all that are new.
+
+        Raises the error when that is the default one, and no worker ever served it.
+        """
+        workers, default = self._stack.workers, self._stack.settings.model_name
+        new = [model for model in workers.models if model not in self._known_good]
+        named = [model for model in workers.models if str(error).startswith(f"{model}:")]
+        refused = [model for model in named or new if model != default]
+        if not refused and default in new:
+            raise error
+        workers.stop()
+        for model in refused:
+            self._refuse(model, _stamp(model), error)
+        if not refused:
+            LOG.error("%s; starting the workers again in %g s", error, RESTART_EVERY_S)
+            self._restart_workers_at = time.monotonic() + RESTART_EVERY_S
 
     def _reload(self) -> None:
         """Follows the database: its cameras, and the models that they name."""
@@ -133,19 +184,24 @@ class LocalFleet:
         default = self._stack.settings.model_name
         models = sorted({default, *(camera.model for camera in cameras if camera.model)})
         self._served = [model for model in models if self._can_be_served(model)]
+        self._verdicts = {model: self._verdicts[model] for model in models}
         readable = [camera for camera in cameras if (camera.model or default) in self._served]
         self._supervisor.set_cameras(readable)
 
     def _can_be_served(self, model: str) -> bool:
-        try:
-            require_model(model)
-        except UsageError as error:
-            if model not in self._refused:
-                LOG.error("cameras of model %s are not read: %s", model, error)
-            self._refused.add(model)
-            return False
-        self._refused.discard(model)
-        return True
+        """Whether neither we nor a worker refuse it; asked anew when its file changes."""
+        stamp = _stamp(model)
+        if model not in self._verdicts or self._verdicts[model].stamp != stamp:
+            self._verdicts[model] = _Verdict(stamp, good=True)
+            try:
+                require_model(model)
+            except UsageError as error:
+                self._refuse(model, stamp, error)
+        return self._verdicts[model].good
+
+    def _refuse(self, model: str, stamp: _Stamp, error: UsageError) -> None:
+        LOG.error("cameras of model %s are not read: %s", model, error)
+        self._verdicts[model] = _Verdict(stamp, good=False)
 
     def _show(self, live: Live | None) -> None:
         stack = self._stack

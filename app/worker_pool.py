@@ -74,7 +74,7 @@ class WorkerPool:
             self._spawn(worker)
 
     def serve(self, models: Sequence[str]) -> None:
-        """Makes the workers serve these models: starts them, or starts them anew when the models differ."""
+        """Makes the workers serve these models: starts those that do not, anew where they serve others."""
         if self._started and set(models) == set(self._models):
             return
         self.stop()
@@ -150,6 +150,7 @@ class WorkerPool:
                 process.wait()
         for worker in self._workers:
             worker.process = None
+        self._started = False
 
 
 def _describe_exit(exit_code: int) -> str:

@@ -84,7 +84,7 @@ def load_detector(
         keep_freed_memory()
     execution = Execution(chosen, choose_precision(precision, chosen), compile)
     is_known = name in list_weights()
-    entry = (get_weights(name) if is_known else _read_entry(Path(name))).adjusted(score_threshold, canvas)
+    entry = (get_weights(name) if is_known else read_entry(Path(name))).adjusted(score_threshold, canvas)
     if isinstance(entry.architecture, Architecture):
         return OneStageDetector(_build(entry, weights_file(name)), entry, execution)
     from models.torchvision_detectors import TorchvisionDetector, download
@@ -92,8 +92,11 @@ def load_detector(
     return TorchvisionDetector(entry, download(entry) if is_known else Path(name), execution)
 
 
-def _read_entry(path: Path) -> WeightsEntry:
-    """What is known of the weights in a file; torch files hold those of torchvision's detectors."""
+def read_entry(path: Path) -> WeightsEntry:
+    """What is known of the weights in a file; torch files hold those of torchvision's detectors.
+
+    Raises ModelNotFoundError and WeightsError.
+    """
     if not path.is_file() and path.suffix not in (".safetensors", ".pth", ".pt"):
         known = ", ".join(list_weights())
         raise ModelNotFoundError(f"model: expected one of {known}, or a weights file; got {str(path)!r}")

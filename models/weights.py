@@ -7,6 +7,7 @@ Torch files are read with `weights_only=True` alone, so that no file can run cod
 import hashlib
 import json
 import re
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -132,6 +133,13 @@ def _digest(tensors: Mapping[str, Tensor], card: str) -> str:
     return digest.hexdigest()
 
 
+_OF_DAMAGED_FILES = (
+    *(RuntimeError, ValueError, LookupError, EOFError, OSError, struct.error),
+    *(TypeError, AttributeError, AssertionError),
+)
+"""What torch.load raises for them: all of these came up when bytes of good files were changed."""
+
+
 def _read_torch_file(file: Path) -> Any:
     """What a torch file holds; its unpickler builds tensors and plain containers and calls nothing else."""
     try:
@@ -145,7 +153,7 @@ def _read_torch_file(file: Path) -> Any:
             f"{file}: expected plain tensors, got {inside}, which could run code and is not read; "
             "save the state_dict() of the network"
         ) from error
-    except (RuntimeError, ValueError, LookupError, EOFError, OSError) as error:
+    except _OF_DAMAGED_FILES as error:
         raise WeightsError(
             f"{file}: expected plain tensors as a torch state dict, got a truncated or damaged file, or "
             "another format; fetch it again"

@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import os
 import pickle
@@ -183,6 +184,17 @@ def test_a_truncated_torch_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(WeightsError, match="truncated or damaged"):
         read_state_dict(path)
+
+
+@pytest.mark.parametrize("kept", range(40, 400, 17))
+def test_a_damaged_file_of_the_old_torch_format_is_refused(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "old.pth"
+    torch.save({"weight": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    for damaged in (content[:kept], content[:kept] + b"K" + content[kept + 1 :]):
+        path.write_bytes(damaged)
+        with contextlib.suppress(WeightsError):  # a changed byte may leave a good file
+            read_state_dict(path)
 
 
 def test_a_missing_file_and_one_without_a_card_say_what_to_do(tmp_path: Path) -> None:

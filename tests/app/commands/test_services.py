@@ -1,9 +1,11 @@
 """`up`, `ingest` and `worker` as processes of their own, stopped as people and service managers stop them."""
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,9 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from app.running import running_redis_url
 from core.redis_server import EmbeddedRedis
@@ -119,7 +124,7 @@ def test_up_starts_its_redis_again_when_that_is_killed(cli: Cli, folder: Path, t
         processes = psutil.Process(up.pid).children(recursive=True)
         (server,) = (one for one in processes if one.name() in ("valkey-server", "redis-server"))
         server.kill()
-        wait_until(lambda: not server.is_running(), 10, "its Redis is gone")
+        wait_until(lambda: "starting it again" in (folder / "up.log").read_text(), 30, "up sees it")
         wait_until(lambda: stored(status(cli), "street") == 20, 30, "another has its data")
         assert running_redis_url(Path("framewatch-data")) == url
         assert cli("camera", "add", "late", "street.mp4").code == 0
@@ -139,7 +144,9 @@ def test_up_outlives_a_redis_that_stays_away_until_its_workers_end(
             (worker,) = (one for one in psutil.Process(up.pid).children() if "worker" in one.cmdline())
             server.kill()
             wait_until(lambda: worker.status() == psutil.STATUS_ZOMBIE, 60, "the worker gives up")
-            assert up.poll() is None
+            for _ in range(20):
+                time.sleep(0.1)
+                assert worker.status() == psutil.STATUS_ZOMBIE, "no other is started yet"
             server.start()
             assert cli("camera", "add", "street", "street.mp4").code == 0
             wait_until(lambda: stored(status(cli, *at), "street") == 20, 90, "another worker stores")
@@ -147,6 +154,32 @@ def test_up_outlives_a_redis_that_stays_away_until_its_workers_end(
     log = (folder / "up.log").read_text()
     assert "waiting for it" in log
     assert "worker1 ended with exit code 70; started again" in log
+
+
+def test_up_leaves_out_the_cameras_of_weights_that_do_not_load(
+    cli: Cli, folder: Path, tiny_weights: Path
+) -> None:
+    write_clip(folder / "street.mp4", frames=20)
+    torch.save({"weight": torch.ones(1)}, folder / "yolo.pt")
+    with safe_open(tiny_weights, "pt") as opened:  # a file of which only a worker sees that it is wrong
+        save_file({"weight": torch.ones(1)}, folder / "odd.safetensors", opened.metadata())
+    assert cli("db", "upgrade").code == 0
+    assert cli("camera", "add", "street", "street.mp4").code == 0
+    assert cli("camera", "add", "odd", "street.mp4", "--model", "odd.safetensors").code == 0
+    assert cli("camera", "add", "other", "street.mp4", "--model", "yolo.pt").code == 0
+    with service(folder, ["up", "--model", tiny_weights], "up.log") as up:
+        wait_until(lambda: running_redis_url(Path("framewatch-data")), 60, "up tells where its Redis is")
+        wait_until(lambda: stored(status(cli), "street") == 20, 120, "the good camera is stored")
+        assert cli("camera", "add", "late", "street.mp4").code == 0
+        wait_until(lambda: stored(status(cli), "late") == 20, 90, "and one that comes later")
+        shutil.copy(tiny_weights, "odd.safetensors")
+        wait_until(lambda: stored(status(cli), "odd") >= 20, 120, "a file that was mended is taken")
+        assert stored(status(cli), "other") == 0
+        assert stop(up, signal.SIGTERM) == 0
+    log = (folder / "up.log").read_text()
+    assert log.count("cameras of model yolo.pt are not read: yolo.pt: expected a torch file of one of") == 1
+    assert log.count("cameras of model odd.safetensors are not read: ") == 1
+    assert "Traceback" not in log
 
 
 FILTERED = (("bikes", "--class", "bus,motorcycle", "--min-score", "0.5"), ("people", "--class", "person"))
