@@ -2,7 +2,7 @@
 
 import base64
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,9 +14,10 @@ from starlette.datastructures import FormData
 from app.api.services import Services, services_of
 from app.camera_check import SourceReport, check_source
 from app.dashboard import camera_form
-from app.dashboard.pages import PageRoute, render, see_other
-from app.dashboard.uptime import measure_uptime
+from app.dashboard.pages import PageRoute, is_refresh, render, see_other
+from app.dashboard.uptime import Uptime, measure_uptime
 from app.dashboard.wall import TONES, Tile, make_tile, read_fleet
+from core.camera_state import CameraEvent
 from core.errors import (
     CameraNotFoundError,
     QueueUnavailableError,
@@ -52,6 +53,15 @@ class Check:
     picture: str | None = None
     """The first picture as a data URL."""
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What became of a camera in the last 24 hours."""
+
+    uptime: Uptime
+    events: Sequence[CameraEvent]
+    """The last changes of state, newest first."""
 
 
 @router.get("/add")
@@ -175,8 +185,6 @@ def _show_camera(
     done: str | None = None,
 ) -> Response:
     services = services_of(request)
-    now = datetime.now(UTC)
-    events = list_camera_events(services.database, camera.name, since=now - UPTIME_SPAN)
     return render(
         request,
         "camera.html",
@@ -191,9 +199,14 @@ def _show_camera(
         check=check,
         problem=problem,
         done=done,
-        events=events[: -EVENTS_SHOWN - 1 : -1],
-        uptime=measure_uptime(events, now - UPTIME_SPAN, now),
+        day=None if is_refresh(request) else _read_day(services, camera.name),
     )
+
+
+def _read_day(services: Services, name: str) -> Day:
+    now = datetime.now(UTC)
+    events = list_camera_events(services.database, name, since=now - UPTIME_SPAN)
+    return Day(measure_uptime(events, now - UPTIME_SPAN, now), events[: -EVENTS_SHOWN - 1 : -1])
 
 
 def _tile(services: Services, camera: Camera) -> Tile:

@@ -33,6 +33,7 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+REFRESH_HEADER = "Framewatch-Refresh"
 THEME_COOKIE = "framewatch_theme"
 THEMES = ("auto", "light", "dark")
 
@@ -84,6 +85,11 @@ def render(request: Request, template: str, status_code: int = 200, **context: A
         **context,
     )
     return HTMLResponse(html, status_code, HEADERS)
+
+
+def is_refresh(request: Request) -> bool:
+    """Whether a page that is open takes over its parts with data-refresh, and shows no other."""
+    return REFRESH_HEADER in request.headers
 
 
 def see_other(path: str) -> RedirectResponse:

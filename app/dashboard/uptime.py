@@ -1,10 +1,15 @@
 """How long a camera was what, from its changes of state."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 from core.camera_state import CameraActivity, CameraEvent
+
+MOST_STRETCHES = 288
+"""More are drawn as so many slots, of a day five minutes each: an unreachable camera changes often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,7 @@ class Uptime:
     """A span of time of one camera."""
 
     stretches: tuple[Stretch, ...]
+    """At most MOST_STRETCHES."""
     live_share: float | None
     """Of the time since the first known change; None without one."""
 
@@ -41,4 +47,20 @@ def measure_uptime(events: Sequence[CameraEvent], since: datetime, until: dateti
             stretches.append(Stretch(event.activity, share, (end - start).total_seconds() / span_s))
     known = sum(one.length for one in stretches if one.activity is not None)
     live = sum(one.length for one in stretches if one.activity is CameraActivity.LIVE)
-    return Uptime(tuple(stretches), live / known if known else None)
+    return Uptime(tuple(_fewer(stretches)), live / known if known else None)
+
+
+def _fewer(stretches: Sequence[Stretch]) -> Sequence[Stretch]:
+    """The same if they are few, else slots in the state that took most of each, those alike as one."""
+    if len(stretches) <= MOST_STRETCHES:
+        return stretches
+    taken: list[defaultdict[CameraActivity | None, float]] = [
+        defaultdict(float) for _ in range(MOST_STRETCHES)
+    ]
+    for one in stretches:
+        start, end = one.start * MOST_STRETCHES, (one.start + one.length) * MOST_STRETCHES
+        for slot in range(int(start), min(int(end) + 1, MOST_STRETCHES)):
+            taken[slot][one.activity] += min(end, slot + 1) - max(start, slot)
+    states = enumerate(max(slot, key=lambda activity: slot[activity]) for slot in taken)
+    alike = [(activity, [slot for slot, _ in slots]) for activity, slots in groupby(states, lambda s: s[1])]
+    return [Stretch(a, slots[0] / MOST_STRETCHES, len(slots) / MOST_STRETCHES) for a, slots in alike]

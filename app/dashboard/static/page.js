@@ -15,8 +15,8 @@ themeSwitch?.addEventListener("click", () => {
 systemIsDark.addEventListener("change", showTheme);
 showTheme();
 
-export async function fetchPage(url) {
-  const answer = await fetch(url, { headers: { Accept: "text/html" } });
+export async function fetchPage(url, headers = {}) {
+  const answer = await fetch(url, { headers: { Accept: "text/html", ...headers } });
   if (answer.status === 401) location.reload(); // the session has ended: the server shows where to log in
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   return { ok: answer.ok, page };
@@ -38,7 +38,7 @@ function takeOver(page) {
 async function refresh() {
   if (document.hidden) return;
   try {
-    const { ok, page } = await fetchPage(location.href);
+    const { ok, page } = await fetchPage(location.href, { "Framewatch-Refresh": "1" });
     document.body.classList.toggle("away", !ok);
     if (ok) takeOver(page);
   } catch {

@@ -60,6 +60,14 @@ def test_without_redis_history_and_cameras_still_work(gate: Database, browser: T
     assert "No live picture" in page.text
 
 
+def test_an_open_page_of_a_camera_asks_for_its_day_only_once(gate: Database, browser: TestClient) -> None:
+    assert "States of the last 24 hours" in browser.get("/cameras/gate").text
+    part = browser.get("/cameras/gate", headers={"Framewatch-Refresh": "1"}).text
+    assert 'id="state" data-refresh' in part
+    assert "States of the last 24 hours" not in part
+    assert "Framewatch-Refresh" in browser.get("/static/page.js").text
+
+
 def test_an_empty_installation_says_where_to_begin(redis_url: str, history: Database) -> None:
     with browsing(history, redis_url) as client:
         page = client.get("/").text
