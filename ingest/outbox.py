@@ -34,7 +34,8 @@ class Outbox:
         self._counted_at = time.monotonic()
         self._backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S)
         self._retry_at = 0.0
-        self._is_lost = False
+        self.lease_lost = False
+        """Another ingest process reads the camera by now."""
         self.published = 0
         self.dropped: Counter[DropReason] = Counter()
         """Everything that was counted here, for the report."""
@@ -49,7 +50,7 @@ class Outbox:
 
     def send(self, frame: QueuedFrame) -> None:
         """Queues a frame, now or as soon as Redis is back."""
-        if self._is_lost:
+        if self.lease_lost:
             return
         self._kept.append(frame)
         if self._use.policy is Policy.WAIT:
@@ -62,7 +63,7 @@ class Outbox:
         self._counted_at = time.monotonic()
         with self._counts_lock:
             counts, self._counts = self._counts, Counter()
-        if self._is_lost:
+        if self.lease_lost:
             return True
         try:
             if counts:
@@ -131,9 +132,9 @@ class Outbox:
             self.count(DropReason.QUEUE_FULL)
 
     def _note_loss(self, error: LeaseLostError) -> None:
-        if not self._is_lost:
+        if not self.lease_lost:
             LOG.warning("%s; stopping here", error)
-        self._is_lost = True
+        self.lease_lost = True
         self._kept.clear()
         self._stop.set()
 

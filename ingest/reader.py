@@ -56,6 +56,8 @@ class CaptureReport:
     """Frames that ingest left out; the queue may drop more."""
     error: str | None = None
     """Why the reading failed or ended early; None after a good end or a stop."""
+    lease_lost: bool = False
+    """Another ingest process reads the camera by now."""
 
 
 class Heart:
@@ -134,8 +136,9 @@ class CameraReader:
             error = str(given_up)
             self._activity.change(CameraActivity.FAILED, f"failed: {error}", error)
         else:
-            ended = CameraActivity.STOPPED if self._stop.is_set() else CameraActivity.ENDED
-            self._activity.change(ended, f"{ended.value} after {self._index} frames")
+            if not self.outbox.lease_lost:  # else what the camera does is for the other process to tell
+                ended = CameraActivity.STOPPED if self._stop.is_set() else CameraActivity.ENDED
+                self._activity.change(ended, f"{ended.value} after {self._index} frames")
         finally:
             self._heart.beat(None)
             self.outbox.close()
@@ -145,7 +148,8 @@ class CameraReader:
         """The account so far."""
         dropped = dict(self.outbox.dropped)
         published = self.outbox.published
-        return CaptureReport(self._camera.name, published + sum(dropped.values()), published, dropped, error)
+        captured, lost = published + sum(dropped.values()), self.outbox.lease_lost
+        return CaptureReport(self._camera.name, captured, published, dropped, error, lost)
 
     def notice_silence(self) -> None:
         """Tells of a camera that sends nothing while its reader waits; for another thread, now and then."""

@@ -230,6 +230,10 @@ class Supervisor:
         self._note_end(slot, handle)
         if slot.report is not None:
             return
+        if handle.report is not None and handle.report.lease_lost:
+            # The leases will tell so, too; until then, what the camera does is for the other process to tell.
+            slot.state, slot.start_at = None, time.monotonic() + slot.backoff.next_s()
+            return
         if time.monotonic() - handle.started_at > HEALTHY_AFTER_S:
             slot.backoff.reset()
             slot.deaths = 0

@@ -173,7 +173,8 @@ def test_a_camera_that_ended_as_another_had_its_lease_is_read_again_when_it_is_b
 ) -> None:
     with make_redis(options.redis_url) as client:
         keeper = LeaseKeeper(CameraLeases(client, NAMESPACE, "host-1", lease_s=240.0))  # one round a minute
-        supervisor = Supervisor(options, lambda _: None, leases=keeper)
+        events: list[CameraEvent] = []
+        supervisor = Supervisor(options, lambda _: None, leases=keeper, on_event=events.append)
         leases = f"{{{NAMESPACE}}}:leases"
         try:
             supervisor.set_cameras([Camera("gate", rtsp_server.url())])
@@ -184,6 +185,8 @@ def test_a_camera_that_ended_as_another_had_its_lease_is_read_again_when_it_is_b
             client.hset(leases, "gate", token)
             before = captured(queue, "gate")
             look_until(supervisor, lambda: captured(queue, "gate") > before + 5, 15, "frames again")
+            told = [event.activity for event in events]
+            assert told == 2 * [CameraActivity.CONNECTING, CameraActivity.LIVE], "the other's events follow"
         finally:
             supervisor.stop()
 
