@@ -126,3 +126,8 @@ class ActivityChanges:
                 return
             self._last[state.camera] = change
         self._tell(CameraEvent(state.camera, state.since, state.activity, state.error, self._ingest))
+
+    def note_gap(self, last: CameraState) -> None:
+        """Tells that whoever reported this state has said nothing since."""
+        reason, ingest = "its ingest process fell silent", last.ingest or self._ingest
+        self._tell(CameraEvent(last.camera, last.reported_at, CameraActivity.BACKING_OFF, reason, ingest))

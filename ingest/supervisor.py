@@ -74,6 +74,8 @@ class Supervisor:
         self._wanted: dict[str, Camera] = {}
         self._slots: dict[str, _Slot] = {}
         self._leaving: list[CameraHandle] = []
+        self._known: set[str] = set()
+        """Cameras of which it was looked up since when nobody had read them."""
         self._housekept_at = 0.0
         self._complained = False
 
@@ -278,8 +280,18 @@ class Supervisor:
     def _housekeep(self) -> None:
         now = datetime.now(UTC)
         process = self._leases.process if self._leases else None
+        self._note_gaps(now)
         self._states.save([replace(state, reported_at=now, ingest=process) for state in self.states()])
         self._queue.sweep()
+
+    def _note_gaps(self, now: datetime) -> None:
+        """Tells of new cameras since when nobody has read them, where their last process was killed."""
+        names = set(self._slots)
+        if new := names - self._known:
+            for state in self._states.load():
+                if state.camera in new and state.is_silent(now):
+                    self._changes.note_gap(state)
+        self._known = names
 
     def _try(self, step: Callable[[], None]) -> None:
         """Redis may be away for a while: said once, and the cameras go on."""

@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from unittest.mock import Mock
@@ -18,7 +20,7 @@ import psutil
 import pytest
 
 from core.camera_leases import CameraLeases
-from core.camera_state import CameraActivity, CameraEvent, CameraStates
+from core.camera_state import CameraActivity, CameraEvent, CameraStates, new_state
 from core.errors import DatabaseUnavailableError
 from core.frame_queue import FrameQueue, QueueLimits
 from core.redis_client import make_redis
@@ -166,6 +168,30 @@ def test_a_camera_process_that_is_stopped_from_outside_is_started_anew(
     assert "camera gate: its process stopped without being asked to (exit code 0)" in caplog.text
     supervisor.stop()
     assert supervisor.all_ended
+
+
+def test_the_time_in_which_a_killed_host_read_no_camera_is_told(
+    options: IngestOptions, redis_url: str, queue: FrameQueue, rtsp_server: RtspServer
+) -> None:
+    died_at = datetime.now(UTC) - timedelta(hours=20)
+    with make_redis(redis_url) as client:
+        gate, yard = (new_state(name, CameraActivity.LIVE) for name in ("gate", "yard"))
+        dead = replace(gate, since=died_at, reported_at=died_at, ingest="host-0")
+        CameraStates(client, NAMESPACE).save([dead, yard])
+    events: list[CameraEvent] = []
+    supervisor, started = Supervisor(options, lambda _: None, on_event=events.append), time.monotonic()
+    try:
+        supervisor.set_cameras([Camera(name, rtsp_server.url()) for name in ("gate", "yard")])
+        look_until(
+            supervisor, lambda: captured(queue, "gate") and captured(queue, "yard"), 15, "live cameras"
+        )
+        look_until(supervisor, lambda: time.monotonic() > started + 2, 5, "two rounds of housekeeping")
+    finally:
+        supervisor.stop()
+    gaps = [event for event in events if event.activity is CameraActivity.BACKING_OFF]
+    assert gaps == [
+        CameraEvent("gate", died_at, CameraActivity.BACKING_OFF, "its ingest process fell silent", "host-0")
+    ]
 
 
 def test_a_camera_that_ended_as_another_had_its_lease_is_read_again_when_it_is_back(
