@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from core.errors import SettingsError
 from core.types import Camera
 from core.urls import redact_url
-from ingest.sources import is_recorded
+from ingest.sources import expand_home, is_recorded
 from storage.cameras import change_cameras, require_no_password
 from storage.database import Database
 
@@ -92,7 +92,7 @@ def make_camera(values: Mapping[str, Any], folder: Path | None = None) -> Camera
         if _waits(given):
             given = {"policy": "wait", "max_age_s": None} | given
         if "://" not in url:  # `ingest` may run elsewhere
-            given["url"] = str(((folder or Path()) / Path(url).expanduser()).absolute())
+            given["url"] = str(((folder or Path()) / expand_home(url)).absolute())
     try:
         return _CAMERA.validate_python(given)
     except ValidationError as error:

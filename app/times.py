@@ -7,18 +7,18 @@ from core.errors import QueryError
 
 _SPAN = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>[smhdw])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LONGEST_SPAN = timedelta(days=365_000)
+"""A thousand years: there is a year so far back, and so far ahead."""
 _EXAMPLES = "2h, 7d, today, yesterday, 2026-11-23 or 2026-11-23T08:30:00+01:00"
 
 
 def parse_span(text: str) -> timedelta | None:
-    """`90s`, `15m`, `2h`, `7d`, `1w` as a timedelta; None when the text is no span."""
+    """`90s`, `15m`, `2h`, `7d`, `1w` as a timedelta; None for any other text, and beyond a thousand years."""
     match = _SPAN.fullmatch(text.strip().lower())
     if match is None:
         return None
-    try:
-        return timedelta(seconds=float(match["count"]) * _UNIT_S[match["unit"]])
-    except OverflowError:
-        return None
+    seconds = float(match["count"]) * _UNIT_S[match["unit"]]
+    return timedelta(seconds=seconds) if seconds <= _LONGEST_SPAN.total_seconds() else None
 
 
 def parse_moment(text: str, option: str, now: datetime | None = None) -> datetime:

@@ -245,7 +245,10 @@ def _parts(wanted: DetectionFilter, bucket: timedelta | None) -> list[tuple[list
     looks_at_boxes = (wanted.min_score, wanted.region, wanted.min_area) != (None, None, None)
     if looks_at_boxes or (bucket is not None and bucket % HOUR):
         return [([_boxes()], wanted)]
-    first = None if wanted.since is None else -(-(wanted.since - EPOCH) // HOUR) * HOUR + EPOCH
+    try:
+        first = None if wanted.since is None else -(-(wanted.since - EPOCH) // HOUR) * HOUR + EPOCH
+    except OverflowError:
+        raise QueryError("since: expected a time before the last hour of the year 9999") from None
     last = None if wanted.until is None else (wanted.until - EPOCH) // HOUR * HOUR + EPOCH
     if first is not None and last is not None and first >= last:
         return [([_boxes()], wanted)]

@@ -119,9 +119,24 @@ def _bearer(connection: HTTPConnection) -> str | None:
     return secret.strip() if scheme.lower() == "bearer" else ""
 
 
+def require_host(connection: HTTPConnection) -> None:
+    """Raises ProblemError 400 for a Host header that is none: no address can be made or read with it."""
+    host = connection.headers.get("host", "")
+    if _netloc(f"//{host}") is None:
+        raise ProblemError(400, f"host: expected NAME or NAME:PORT, got {host!r}")
+
+
+def _netloc(url: str) -> str | None:
+    """Host and port of a URL; None for a text that is no URL."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return None
+
+
 def _require_local(connection: HTTPConnection) -> None:
     """Refuses names that an attacker's DNS may point at this machine, and what a proxy passes on."""
-    host = urlsplit(f"//{connection.headers.get('host', '')}").hostname or ""
+    host = urlsplit(f"//{connection.headers.get('host', '')}").hostname or ""  # `require_host` went before
     if not is_loopback(host):
         raise ProblemError(
             400,
@@ -141,7 +156,7 @@ def refuse_other_sites(connection: HTTPConnection, method: str) -> None:
     headers = connection.headers
     origin = headers.get("origin")
     changes = method not in SAFE_METHODS
-    if origin is not None and changes and urlsplit(origin).netloc != headers.get("host"):
+    if origin is not None and changes and _netloc(origin) != headers.get("host", ""):
         raise ProblemError(403, f"origin: expected a page of this server, got {origin!r}")
     fetched_by_page = headers.get("sec-fetch-mode", "navigate") != "navigate"
     if headers.get("sec-fetch-site") == "cross-site" and (changes or fetched_by_page):

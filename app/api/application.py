@@ -12,7 +12,6 @@ from app.api.problems import answer_problems, describe_problems
 from app.api.services import Services
 from app.api.streaming import ExportSlots
 
-MOST_BODY_BYTES = 1024 * 1024
 _FOR_ALL = describe_problems(400, 401, 403, 413, 429, 503)
 """What the guard and the database may answer to anything."""
 
@@ -30,7 +29,6 @@ def create_app(services: Services, *, open_here: bool = True) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
-        max_body_size=MOST_BODY_BYTES,
     )
     app.state.services, app.state.doorkeeper = services, doorkeeper
     app.state.export_slots, app.state.live_streams = ExportSlots(), LiveStreams(doorkeeper)

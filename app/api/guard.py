@@ -6,17 +6,20 @@ from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from app.api.access import Access, Doorkeeper, refuse_other_sites, require_right
+from app.api.access import Access, Doorkeeper, refuse_other_sites, require_host, require_right
 from app.api.login import login_page
 from app.api.problems import ProblemError, answer_problem
 from core.errors import FramewatchError
 
 TRIES_PER_MINUTE = 20
 """Log-ins and wrong tokens that one address has free."""
+MOST_BODY_BYTES = 1024 * 1024
+_TOO_LARGE = f"expected a body of at most {MOST_BODY_BYTES} bytes, got more"
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -51,11 +54,13 @@ class Guard:
             answer = _refusal(connection, problem)
         except FramewatchError as error:  # the database cannot tell who asks
             answer = _refusal(connection, ProblemError(503, str(error)))
-        await answer(scope, receive, _with_headers(send))
+        await answer(scope, _bounded(receive), _with_headers(send))
 
     async def _examine(self, connection: HTTPConnection) -> None:
         method, path = connection.scope["method"], connection.scope["path"]
+        require_host(connection)
         refuse_other_sites(connection, method)
+        _require_small(connection)
         address = connection.client.host if connection.client else "unknown"
         if path == "/login" and method == "POST":  # it looks at the token itself, and fails with 401
             await self._count_try(address)
@@ -88,6 +93,27 @@ class Guard:
             f"expected at most {rate.amount} {what} a minute, got more; wait {wait_s} s",
             {"Retry-After": str(wait_s)},
         )
+
+
+def _require_small(connection: HTTPConnection) -> None:
+    length = connection.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > MOST_BODY_BYTES:
+        raise ProblemError(413, _TOO_LARGE)
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Receives bodies up to MOST_BODY_BYTES, whatever their headers say of their length."""
+    received = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MOST_BODY_BYTES:
+            raise HTTPException(413, _TOO_LARGE)  # which FastAPI passes on, while it reads a body
+        return message
+
+    return receive_bounded
 
 
 def _refusal(connection: HTTPConnection, problem: ProblemError) -> ASGIApp:

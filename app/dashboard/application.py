@@ -32,7 +32,8 @@ def _answer_people_with_pages(app: FastAPI) -> None:
     async def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         asks_api = request.url.path.startswith("/api/")
-        if asks_api or "text/html" not in request.headers.get("accept", ""):
+        unknown = not hasattr(request.state, "access")  # who sends too much in place of a token
+        if asks_api or unknown or "text/html" not in request.headers.get("accept", ""):
             refusal: Response = await to_programs(request, error)  # type: ignore[misc]
             return refusal
         title = "There is no such page" if error.status_code == 404 else HTTPStatus(error.status_code).phrase

@@ -38,8 +38,16 @@ class SourceKind:
     """Whether it keeps its own timeline and ends."""
 
 
+def expand_home(path: str) -> Path:
+    """The path with a folder in place of `~` or `~NAME`. Raises SourceError where there is no such person."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise SourceError(f"{path}: expected the name of a person of this machine after ~") from None
+
+
 def _open_path(url: str, options: SourceOptions) -> FrameSource:
-    path = Path(unquote(url[len("file://") :]) if url.lower().startswith("file://") else url).expanduser()
+    path = expand_home(unquote(url[len("file://") :]) if url.lower().startswith("file://") else url)
     try:
         exists = path.exists()
     except OSError as error:  # a name that is too long, a folder that may not be entered

@@ -55,6 +55,11 @@ def test_a_file_lists_cameras_with_the_fields_of_a_camera(tmp_path: Path) -> Non
     assert clip.url == str(tmp_path / "street.mp4")
 
 
+def test_a_recording_in_the_home_of_nobody_is_refused() -> None:
+    with pytest.raises(SourceError, match="expected the name of a person of this machine"):
+        make_camera({"name": "clip", "url": "~nosuchuser/a.mp4"})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

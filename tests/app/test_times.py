@@ -30,6 +30,9 @@ NOW = datetime(2026, 11, 23, 15, 30, 12, 345678, tzinfo=UTC)
         ("h", None),
         ("-2h", None),
         ("9" * 30 + "w", None),
+        ("9" * 400 + "w", None),
+        ("52142w", timedelta(weeks=52_142)),
+        ("52143w", None),
     ],
 )
 def test_spans_are_a_number_and_a_unit(text: str, expected: timedelta | None) -> None:

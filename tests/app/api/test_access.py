@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Mount
 from starlette.testclient import TestClient
 
 from app.api.access import SESSION_COOKIE, is_loopback
-from app.api.guard import TRIES_PER_MINUTE
+from app.api.guard import MOST_BODY_BYTES, TRIES_PER_MINUTE
 from app.api.login import local_path
 from app.dashboard.application import add_dashboard
 from storage.database import Database
@@ -125,6 +125,37 @@ def test_people_on_the_machine_itself_need_no_token(client: TestClient) -> None:
         assert client.get("/api/health", headers={"Host": name}).status_code == 200, name
 
 
+@pytest.mark.parametrize("name", ["[", "[::1", "127.0.0.1]"])
+def test_a_host_that_is_none_is_refused_by_every_server(
+    client: TestClient, guarded: TestClient, name: str
+) -> None:
+    for one in (client, guarded):
+        answer = one.get("/api/models", headers={"Host": name, "Accept": "text/html"})
+        assert answer.status_code == 400
+        assert "host: expected NAME" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+@pytest.mark.parametrize("path", ["/login", "/api/cameras", "/add"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_too_large_is_a_problem(
+    make_app: MakeApp, path: str, accept: str, chunked: bool
+) -> None:
+    app = make_app()
+    add_dashboard(app)
+    body = b"name=" + b"a" * MOST_BODY_BYTES
+    kind = "application/json" if path.startswith("/api") else "application/x-www-form-urlencoded"
+    headers = {"Accept": accept, "Content-Type": kind}
+    content = iter([body[:1000], body[1000:]]) if chunked else body
+    answer = TestClient(app, base_url=HERE).post(path, content=content, headers=headers)
+    if (path, chunked) == ("/add", True) and accept == "text/html":
+        assert (answer.status_code, answer.headers["content-type"]) == (413, "text/html; charset=utf-8")
+        return
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-frame-options"] == "DENY"
+
+
 @pytest.mark.parametrize("name", ["evil.example", "evil.example:8600", "127.0.0.1.evil", "", "0.0.0.0"])
 def test_a_name_that_dns_may_point_here_is_refused(client: TestClient, name: str) -> None:
     answer = client.get("/api/health", headers={"Host": name})
@@ -143,6 +174,7 @@ def test_what_a_proxy_passes_on_does_not_count_as_this_machine(client: TestClien
     [
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Origin": "http://127.0.0.1:9999"},
         {"Sec-Fetch-Site": "cross-site"},
     ],

@@ -91,6 +91,7 @@ def test_a_row_is_that_of_the_view(client: TestClient) -> None:
         ("/detections", {"format": "csv", "since": "500d"}, 400, "at most 366 days"),
         ("/detections", {"format": "csv", "since": "2h", "cursor": "x"}, 400, "has no pages"),
         ("/counts", {}, 400, "since: expected the time at which"),
+        ("/counts", {"since": "9999-12-31T23:30:00"}, 400, "before the last hour of the year 9999"),
         ("/counts", {"since": "30d", "bucket": "1s"}, 400, "at most 10000 buckets"),
         ("/counts", {"since": "1h", "bucket": "0.5s"}, 400, "expected whole seconds"),
         ("/counts", {"since": "1h", "by": "colour"}, 400, "expected any of class, camera, model"),

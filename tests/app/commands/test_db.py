@@ -49,6 +49,8 @@ def test_prune_says_first_and_then_removes(cli: Cli, history: Database) -> None:
         ([], "expected --older-than SPAN or the setting retention"),
         (["--camera", "gate"], "expected them with --older-than"),
         (["--older-than", "long"], "expected a span such as 12h"),
+        (["--older-than", "999999w"], "expected a span such as 12h"),
+        (["--retention", "999999w"], "expected spans such as"),
         (["--older-than", "1d", "--camera", "gaet"], "camera 'gaet'"),
         (["--older-than", "1d", "--class", ""], "--class: expected a name"),
         (["--older-than", "1d", "--camera", " "], "--camera: expected a name"),

@@ -29,7 +29,7 @@ def test_a_token_is_made_shown_once_listed_and_revoked(cli: Cli, history: Databa
     assert find_token(history, hash_secret(secret)) is None
 
 
-@pytest.mark.parametrize("lasts", ["soon", "0d", "-1d", "90"])
+@pytest.mark.parametrize("lasts", ["soon", "0d", "-1d", "90", "99999w"])
 def test_a_wrong_time_is_one_line(cli: Cli, history: Database, lasts: str) -> None:
     done = cli("token", "add", "ops", f"--lasts={lasts}")
     assert done.code == 2

@@ -45,6 +45,12 @@ def test_a_name_that_no_file_can_have_is_refused() -> None:
         open_source("x" * 5000)
 
 
+@pytest.mark.parametrize("url", ["~nosuchuser/a.mp4", "file://~nosuchuser/a.mp4"])
+def test_a_home_of_nobody_is_refused(url: str) -> None:
+    with pytest.raises(SourceError, match=r"~nosuchuser/a\.mp4: expected the name of a person"):
+        open_source(url)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.schemes[0])
 def test_every_kind_has_an_example_of_its_own(kind: SourceKind) -> None:
     assert source_kind(kind.example.split(" ")[0].rstrip(",")) is kind
