@@ -255,7 +255,7 @@ def ledger_minutes(
     after = None if cursor is None else _read_place(cursor)
     found = list_ledger_minutes(services_of(request).database, span.since, span.until, limit + 1, after)
     page, last = found[:limit], found[limit - 1] if len(found) > limit else None
-    following = None if last is None else f"{last.minute.isoformat()},{last.camera}"
+    following = None if last is None else f"{last.minute.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ},{last.camera}"
     return answer_json({"minutes": [_flat(asdict(minute)) for minute in page], "next": following})
 
 

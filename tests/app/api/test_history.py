@@ -139,6 +139,8 @@ def test_the_ledgers_minutes_come_in_pages(client: TestClient, history: Database
     assert [[(row["camera"], row["minute"][14:16]) for row in page] for page in found] == [
         [("gate", f"{minute:%M}"), ("yard", f"{minute:%M}")] for minute in minutes
     ]
+    cursor = ask(client, "/ledger/minutes", since="1h", limit=2)["next"]
+    assert client.get(f"/api/ledger/minutes?since=1h&limit=2&cursor={cursor}").json()["minutes"] == found[1]
     (only,) = ask(client, "/ledger/minutes", until=minutes[1].isoformat(), since="1h", limit=1000)["minutes"][
         :1
     ]
