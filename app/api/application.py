@@ -2,18 +2,19 @@
 
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from app.api import cameras, documentation, evidence, fleet, health, history, live, login, metrics
 from app.api.access import Doorkeeper
 from app.api.guard import Guard
 from app.api.live_streams import LiveStreams
+from app.api.parameters import refuse_unknown
 from app.api.problems import answer_problems, describe_problems
 from app.api.services import Services
 from app.api.streaming import ExportSlots
 
-_FOR_ALL = describe_problems(400, 401, 403, 413, 429, 503)
-"""What the guard and the database may answer to anything."""
+_FOR_ALL = describe_problems(400, 401, 403, 413, 422, 429, 503)
+"""What the guard, the database and a look at the parameters may answer to anything."""
 
 
 def create_app(services: Services, *, open_here: bool = True) -> FastAPI:
@@ -41,5 +42,7 @@ def create_app(services: Services, *, open_here: bool = True) -> FastAPI:
     documentation.add_pages(app)
     documentation.describe(app)
     for part in (health, cameras, history, evidence, live, fleet):
-        app.include_router(part.router, prefix="/api", responses=_FOR_ALL)
+        app.include_router(
+            part.router, prefix="/api", responses=_FOR_ALL, dependencies=[Depends(refuse_unknown)]
+        )
     return app

@@ -74,6 +74,12 @@ def test_a_row_is_that_of_the_view(client: TestClient) -> None:
     [
         ("/detections", {"camera": "moon"}, 404, "expected one with a history (gate, yard)"),
         ("/detections", {"class": "cat"}, 400, "class 'cat'"),
+        ("/detections", {"clas": "car"}, 422, "clas: expected any of camera, class, cursor, format, limit"),
+        ("/frames", {"class": "bogus"}, 422, "class: expected any of camera, cursor"),
+        ("/ledger/minutes", {"camera": "gate"}, 422, "camera: expected any of cursor, limit, since, until"),
+        ("/evidence", {"region": ""}, 422, "region: expected any of camera"),
+        ("/models", {"x": 1}, 422, "x: expected no parameters"),
+        ("/cameras/gate", {"since": "2h"}, 422, "since: expected no parameters"),
         ("/detections", {"class": ""}, 400, "class: expected a name"),
         ("/counts", {"camera": ",", "since": "2h"}, 400, "camera: expected a name"),
         ("/evidence", {"camera": " "}, 400, "camera: expected a name"),
