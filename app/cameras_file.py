@@ -89,7 +89,7 @@ def make_camera(values: Mapping[str, Any], folder: Path | None = None) -> Camera
     given = dict(values)
     url = str(given["url"])
     if is_recorded(url):
-        if _waits(given):
+        if waits(given):
             given = {"policy": "wait", "max_age_s": None} | given
         if "://" not in url:  # `ingest` may run elsewhere
             given["url"] = str(((folder or Path()) / expand_home(url)).absolute())
@@ -109,13 +109,14 @@ def changed_values(camera: Camera, fields: Mapping[str, Any]) -> dict[str, Any]:
     has one. Raises SourceError for a kind of URL that nobody knows.
     """
     values = asdict(camera) | dict(fields)
-    if _waits(values) != _waits(asdict(camera)):
+    if waits(values) != waits(asdict(camera)):
         for name in {"policy", "max_age_s"} - set(fields):
             del values[name]
     return values
 
 
-def _waits(values: Mapping[str, Any]) -> bool:
+def waits(values: Mapping[str, Any]) -> bool:
+    """Whether a camera of these values is a recording that is read once, to its end."""
     return is_recorded(str(values["url"])) and not values.get("loop")
 
 

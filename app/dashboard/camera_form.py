@@ -7,7 +7,7 @@ from typing import Any
 from starlette.datastructures import FormData
 
 from app.camera_options import parse_polygon
-from app.cameras_file import make_camera
+from app.cameras_file import make_camera, waits
 from app.evidence_rules import parse_rule
 from app.filters import split_names
 from core.errors import SettingsError
@@ -83,7 +83,8 @@ def sent_values(form: FormData) -> dict[str, str]:
 def read_camera(form: FormData, stored: Camera | None = None) -> Camera:
     """The camera that the fields mean; what a form has no field for stays as stored.
 
-    Raises SettingsError in one line.
+    A recording that becomes a live camera, or the reverse, takes the policy of its new kind, unless the form
+    has another than the stored one. Raises SettingsError and SourceError in one line.
     """
     sent = sent_values(form)
     if not sent["url"]:
@@ -101,6 +102,11 @@ def read_camera(form: FormData, stored: Camera | None = None) -> Camera:
     values["classes"] = split_names([sent["classes"]])
     values["evidence"] = tuple(parse_rule(line) for line in sent["evidence"].splitlines() if line.strip())
     values |= {name: bool(sent[name]) for name, _ in SWITCHES}
+    if stored is not None and waits(values) != waits(asdict(stored)):
+        before = form_values(stored)
+        for name in ("policy", "max_age_s"):  # as of its old kind, unless they were changed, too
+            if sent[name] == before[name]:
+                values.pop(name, None)
     return make_camera(values)
 
 

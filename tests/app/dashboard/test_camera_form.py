@@ -48,6 +48,27 @@ def test_a_new_recording_waits_and_never_turns_stale() -> None:
     assert (camera.policy, camera.max_age_s) == (Policy.WAIT, None)
 
 
+CLIP = Camera("gate", "/videos/street.mp4", policy=Policy.WAIT, max_age_s=None)
+
+
+@pytest.mark.parametrize(
+    ("stored", "changes", "expected"),
+    [
+        (CLIP, {"url": GATE.url}, (Policy.DROP_OLDEST, 10.0)),
+        (CLIP, {"loop": "on"}, (Policy.DROP_OLDEST, 10.0)),
+        (GATE, {"url": CLIP.url}, (Policy.WAIT, None)),
+        (CLIP, {"url": GATE.url, "policy": "latest", "max_age_s": "3"}, (Policy.LATEST, 3.0)),
+        (CLIP, {"url": "/videos/other.mp4"}, (Policy.WAIT, None)),
+        (FULL, {"url": "rtsp://192.0.2.10/stream2"}, (Policy.LATEST, None)),
+    ],
+)
+def test_a_camera_of_another_kind_takes_the_policy_of_that(
+    stored: Camera, changes: dict[str, str], expected: tuple[Policy, float | None]
+) -> None:
+    camera = read_camera(FormData(form_values(stored) | changes), stored)
+    assert (camera.policy, camera.max_age_s) == expected
+
+
 def test_a_stored_camera_keeps_its_name() -> None:
     assert read_camera(FormData(form_values(GATE) | {"name": "yard"}), GATE).name == "gate"
 
