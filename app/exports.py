@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -69,7 +70,10 @@ def write_rows(format: Format, columns: Sequence[str], rows: Iterable[Row], outp
 
 
 def make_file(format: Format, columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
-    """A file of these rows, in pieces of some PIECE_BYTES (Parquet: of a row group) as the rows come in."""
+    """A file of these rows, in pieces of some PIECE_BYTES (Parquet: of a row group) as the rows come in.
+
+    Raises QueryError with the first piece for two columns of one name, which only CSV can hold.
+    """
     makers = {
         Format.CSV: _make_csv,
         Format.JSON: _make_json,
@@ -142,9 +146,24 @@ def _make_ndjson(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]
 
 
 def _objects(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
+    require_different(columns, "json")
     for row in rows:
-        record = dict(zip(columns, row, strict=True))
+        record = {name: _json_number(value) for name, value in zip(columns, row, strict=True)}
         yield json.dumps(record, default=json_value, ensure_ascii=False).encode()
+
+
+def require_different(columns: Sequence[str], format: str) -> None:
+    """Raises QueryError for two columns of one name."""
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise QueryError(f"{format}: expected columns of different names, got {twice[0]!r} twice; use AS")
+
+
+def _json_number(value: Any) -> Any:
+    """The value, but None for a number that JSON has no form for (RFC 8259, section 6)."""
+    if isinstance(value, float | Decimal):
+        return float(value) if math.isfinite(value) else None
+    return value
 
 
 def _pieces(parts: Iterable[bytes], separator: bytes) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from app.exports import require_different
 from core.errors import QueryError
 
 ROWS_PER_GROUP = 50_000
@@ -60,9 +61,7 @@ def make_parquet(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Itera
 
     Raises QueryError for a later value of another type, and for two columns of one name.
     """
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
-        raise QueryError(f"parquet: expected columns of different names, got {twice[0]!r} twice; use AS")
+    require_different(columns, "parquet")
     remaining, outbox = iter(rows), _Outbox()
     head = list(islice(remaining, BATCH_ROWS if set(columns) <= _KNOWN.keys() else ROWS_PER_GROUP))
     schema = _schema_of(columns, head)

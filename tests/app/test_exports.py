@@ -1,5 +1,6 @@
 import io
 import json
+import math
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -62,6 +63,27 @@ def test_ndjson_is_an_object_per_line(tmp_path: Path) -> None:
     assert rows == [{"name": "a\nb", "at": "2026-11-23T08:30:00.250000Z"}, {"name": "ö", "at": None}]
     assert write_rows(Format.NDJSON, ["name"], [], file) == 0
     assert file.read_text() == ""
+
+
+@pytest.mark.parametrize("format", [Format.JSON, Format.NDJSON, Format.PARQUET])
+@pytest.mark.parametrize("rows", [[], [(1, 2)]])
+def test_two_columns_of_one_name_are_refused_and_write_no_file(
+    tmp_path: Path, format: Format, rows: list[tuple[int, int]]
+) -> None:
+    with pytest.raises(QueryError, match="expected columns of different names, got 'n' twice; use AS"):
+        write_rows(format, ["n", "n"], rows, tmp_path / "rows")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("format", [Format.JSON, Format.NDJSON])
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan, Decimal("NaN")])
+def test_a_number_that_json_does_not_have_is_null(format: Format, number: float | Decimal) -> None:
+    def refuse(text: str) -> None:
+        raise AssertionError(f"{text} is no JSON")
+
+    made = b"".join(make_file(format, ["n", "m"], [(number, Decimal("1.5"))]))
+    read = json.loads(made, parse_constant=refuse)
+    assert (read[0] if format is Format.JSON else read) == {"n": None, "m": 1.5}
 
 
 @pytest.mark.parametrize("format", [Format.CSV, Format.JSON, Format.NDJSON, Format.PARQUET])
