@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             None if arguments is None else list(arguments), prog_name="framewatch", standalone_mode=False
         )
     except typer.TyperException as error:
+        if not error.format_message():  # a group without a sub-command: its help was the answer
+            return error.exit_code
         return _fail(_with_help(error), error.exit_code)
     except UsageError as error:
         return _fail(str(error), WRONG_USE)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from math import inf
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -243,15 +244,17 @@ class Camera:
             raise SettingsError(f"camera {self.name}: expected fps above 0 and up to 1000, got {self.fps}")
         if not 32 <= self.max_side <= 8192:
             raise SettingsError(f"camera {self.name}: expected max_side from 32 to 8192, got {self.max_side}")
-        if self.max_age_s is not None and self.max_age_s <= 0:
-            raise SettingsError(f"camera {self.name}: expected max_age_s above 0, got {self.max_age_s}")
+        if self.max_age_s is not None and not 0 < self.max_age_s < inf:
+            raise SettingsError(
+                f"camera {self.name}: expected max_age_s above 0 and finite, got {self.max_age_s}"
+            )
         if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise SettingsError(f"camera {self.name}: expected min_score from 0 to 1, got {self.min_score}")
         for field_name, polygons in (("masks", self.masks), ("areas", self.areas)):
             _require_polygons(f"camera {self.name}: {field_name}", polygons)
-        if self.motion_floor_s <= 0:
+        if not 0 < self.motion_floor_s < inf:
             raise SettingsError(
-                f"camera {self.name}: expected motion_floor_s above 0, got {self.motion_floor_s}"
+                f"camera {self.name}: expected motion_floor_s above 0 and finite, got {self.motion_floor_s}"
             )
 
 

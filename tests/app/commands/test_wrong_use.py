@@ -94,6 +94,14 @@ def test_a_login_that_redis_refuses_at_the_start_is_wrong_use(cli: Cli, redis_ur
     assert "hunter2" not in done.err
 
 
+@pytest.mark.parametrize("group", ["camera", "db", "dead", "models", "token"])
+def test_a_group_without_a_sub_command_is_its_help_and_no_error_line(cli: Cli, group: str) -> None:
+    done = cli(group)
+    assert done.code == 2
+    assert f"Usage: framewatch {group}" in done.out
+    assert done.err == ""
+
+
 def test_a_database_that_is_down_stops_a_run_before_it_starts(cli: Cli) -> None:
     done = cli(
         "run", "good.mp4", "--model", "fcos_resnet50_fpn", "--database-url", "postgresql://u@127.0.0.1:1/x"
