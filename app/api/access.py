@@ -42,6 +42,8 @@ class Access:
 
 
 LOCAL = Access("this machine", Role.ADMIN)
+ANYBODY = Access("no token", Role.VIEWER)
+"""Who asks whether the process lives; no token has a name with a blank."""
 API_TOKEN = Access("api_token", Role.ADMIN)
 WRONG_TOKEN = "token: expected a valid one, got one that is wrong, was revoked or has ended"
 

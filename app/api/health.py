@@ -32,9 +32,10 @@ class Readiness:
     """Workers that report themselves."""
 
 
-@router.get("")
+@router.head("", include_in_schema=False)
+@router.get("", openapi_extra={"security": []})
 def health() -> Health:
-    """Liveness: the process answers. It asks nothing of Redis or the database."""
+    """Liveness: the process answers. It asks nothing of Redis or the database, and nobody for a token."""
     return Health()
 
 

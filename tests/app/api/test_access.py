@@ -56,6 +56,8 @@ def every_path(app: Any) -> list[str]:
 def test_without_a_token_every_route_page_and_file_answers_401(guarded: TestClient) -> None:
     for path in every_path(guarded.app):
         for method in METHODS if path != "/login" else ("GET", "HEAD", "PUT", "DELETE"):
+            if (path, method) in (("/api/health", "GET"), ("/api/health", "HEAD")):
+                continue
             answer = guarded.request(method, path)
             assert answer.status_code == 401, f"{method} {path}"
             assert answer.headers["www-authenticate"].startswith("Bearer")
@@ -71,7 +73,7 @@ def test_a_server_beyond_this_machine_answers_401_to_everybody(make_app: MakeApp
         port = server.url.rpartition(":")[2]
         connection = HTTPConnection("127.0.0.1", int(port), timeout=60)
         for path in every_path(app):
-            if path == "/login":
+            if path in ("/login", "/api/health"):
                 continue
             for method in ("GET", "POST", "DELETE"):
                 connection.request(method, path)
@@ -88,24 +90,38 @@ def test_a_wrong_token_is_401_also_on_the_machine_itself(
     guarded: TestClient, client: TestClient, header: str
 ) -> None:
     for one in (guarded, client):
-        answer = one.get("/api/health", headers={"Authorization": header})
+        answer = one.get("/api/models", headers={"Authorization": header})
         assert answer.status_code == 401
         assert answer.headers["content-type"] == "application/problem+json"
         assert "expected a valid one" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Host": "10.0.0.7:8600"}])
+def test_whether_the_process_lives_is_told_to_anybody_also_without_a_database(
+    guarded: TestClient, client: TestClient, history: Database, headers: dict[str, str]
+) -> None:
+    with history.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE api_tokens RENAME TO gone")
+    for one in (guarded, client):
+        answer = one.get("/api/health", headers=headers)
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+        assert one.head("/api/health", headers=headers).status_code == 200
+    assert guarded.get("/api/health/ready").status_code == 401
+    assert guarded.post("/api/health").status_code == 401
+
+
 def test_a_token_opens_and_a_revoked_one_does_not(guarded: TestClient, history: Database) -> None:
     headers = bearer(history, Role.VIEWER, "wall")
-    assert guarded.get("/api/health", headers=headers).json() == {"status": "ok"}
+    assert guarded.get("/api/models", headers=headers).status_code == 200
     revoke_token(history, "wall")
-    assert guarded.get("/api/health", headers=headers).status_code == 401
+    assert guarded.get("/api/models", headers=headers).status_code == 401
 
 
 def test_the_setting_is_a_token_of_an_administrator(make_app: MakeApp) -> None:
     app = make_app(open_here=False, api_token="sixteen letters.")
     client = TestClient(app, base_url=ELSEWHERE)
-    assert client.get("/api/health", headers={"Authorization": "Bearer sixteen letters."}).status_code == 200
-    assert client.get("/api/health", headers={"Authorization": "Bearer sixteen letters!"}).status_code == 401
+    assert client.get("/api/models", headers={"Authorization": "Bearer sixteen letters."}).status_code == 200
+    assert client.get("/api/models", headers={"Authorization": "Bearer sixteen letters!"}).status_code == 401
 
 
 def test_a_viewer_cannot_change_anything(guarded: TestClient, history: Database) -> None:
@@ -120,9 +136,9 @@ def test_a_viewer_cannot_change_anything(guarded: TestClient, history: Database)
 
 
 def test_people_on_the_machine_itself_need_no_token(client: TestClient) -> None:
-    assert client.get("/api/health").status_code == 200
+    assert client.get("/api/models").status_code == 200
     for name in ("localhost:8600", "127.0.0.1", "[::1]:8600", "LOCALHOST"):
-        assert client.get("/api/health", headers={"Host": name}).status_code == 200, name
+        assert client.get("/api/models", headers={"Host": name}).status_code == 200, name
 
 
 @pytest.mark.parametrize("name", ["[", "[::1", "127.0.0.1]"])
@@ -158,13 +174,13 @@ def test_a_body_that_is_too_large_is_a_problem(
 
 @pytest.mark.parametrize("name", ["evil.example", "evil.example:8600", "127.0.0.1.evil", "", "0.0.0.0"])
 def test_a_name_that_dns_may_point_here_is_refused(client: TestClient, name: str) -> None:
-    answer = client.get("/api/health", headers={"Host": name})
+    answer = client.get("/api/models", headers={"Host": name})
     assert answer.status_code == 400
     assert "--require-token" in answer.json()["detail"]
 
 
 def test_what_a_proxy_passes_on_does_not_count_as_this_machine(client: TestClient) -> None:
-    answer = client.get("/api/health", headers={"X-Forwarded-For": "203.0.113.9"})
+    answer = client.get("/api/models", headers={"X-Forwarded-For": "203.0.113.9"})
     assert answer.status_code == 401
     assert "--require-token" in answer.json()["detail"]
 
@@ -189,49 +205,49 @@ def test_other_sites_cannot_change_anything_through_a_persons_browser(
 
 def test_other_sites_cannot_put_pictures_of_this_one_on_their_pages(client: TestClient) -> None:
     embedded = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
-    assert client.get("/api/health", headers=embedded).status_code == 403
+    assert client.get("/api/models", headers=embedded).status_code == 403
     linked = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
-    assert client.get("/api/health", headers=linked).status_code == 200
+    assert client.get("/api/models", headers=linked).status_code == 200
 
 
 def test_no_other_origin_may_read_answers(client: TestClient) -> None:
     answer = client.options(
-        "/api/health", headers={"Origin": "http://evil.example", "Access-Control-Request-Method": "GET"}
+        "/api/models", headers={"Origin": "http://evil.example", "Access-Control-Request-Method": "GET"}
     )
     assert not [name for name in answer.headers if name.startswith("access-control")]
-    answer = client.get("/api/health")
+    answer = client.get("/api/models")
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["x-frame-options"] == "DENY"
 
 
 def test_a_browser_logs_in_keeps_a_session_and_logs_out(guarded: TestClient, history: Database) -> None:
-    page = guarded.get("/api/health?x=<1>", headers={"Accept": "text/html"})
+    page = guarded.get("/api/models?x=<1>", headers={"Accept": "text/html"})
     assert page.status_code == 401
-    assert 'name="next" value="/api/health?x=' in page.text
+    assert 'name="next" value="/api/models?x=' in page.text
     assert "<1>" not in page.text
     secret = add_token(history, "wall", Role.VIEWER)
-    answer = guarded.post("/login", data={"token": secret, "next": "/api/health"})
-    assert (answer.status_code, answer.headers["location"]) == (303, "/api/health")
+    answer = guarded.post("/login", data={"token": secret, "next": "/api/models"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/api/models")
     cookie = answer.headers["set-cookie"]
     assert secret not in cookie
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
     assert "Secure" not in cookie
-    assert guarded.get("/api/health").status_code == 200
-    assert guarded.post("/api/health").status_code == 403, "a viewer's session is a viewer's"
+    assert guarded.get("/api/models").status_code == 200
+    assert guarded.post("/api/models").status_code == 403, "a viewer's session is a viewer's"
     session = guarded.cookies[SESSION_COOKIE]
     assert guarded.post("/logout").status_code == 303
-    assert guarded.get("/api/health").status_code == 401
-    again = guarded.get("/api/health", headers={"Cookie": f"{SESSION_COOKIE}={session}"})
+    assert guarded.get("/api/models").status_code == 401
+    again = guarded.get("/api/models", headers={"Cookie": f"{SESSION_COOKIE}={session}"})
     assert again.status_code == 401, "the session itself ended, not only the cookie"
 
 
 def test_a_session_ends_with_its_token(guarded: TestClient, history: Database) -> None:
     guarded.post("/login", data={"token": add_token(history, "wall", Role.ADMIN)})
-    assert guarded.get("/api/health").status_code == 200
+    assert guarded.get("/api/models").status_code == 200
     revoke_token(history, "wall")
-    assert guarded.get("/api/health").status_code == 401
+    assert guarded.get("/api/models").status_code == 401
 
 
 def test_the_cookie_travels_over_https_only_where_there_is_https(
@@ -260,28 +276,38 @@ def test_logging_in_never_leads_away(target: str) -> None:
 
 def test_guessing_tokens_is_slowed_down(guarded: TestClient, history: Database) -> None:
     wrong = {"Authorization": "Bearer wrong"}
-    codes = {guarded.get("/api/health", headers=wrong).status_code for _ in range(TRIES_PER_MINUTE)}
+    codes = {guarded.get("/api/models", headers=wrong).status_code for _ in range(TRIES_PER_MINUTE)}
     assert codes == {401}
-    answer = guarded.get("/api/health", headers=wrong)
+    answer = guarded.get("/api/models", headers=wrong)
     assert answer.status_code == 429
     assert 0 < int(answer.headers["retry-after"]) <= 60
     assert guarded.post("/login", data={"token": "wrong"}).status_code == 429
-    assert guarded.get("/api/health", headers=bearer(history, Role.VIEWER)).status_code == 200
+    assert guarded.get("/api/models", headers=bearer(history, Role.VIEWER)).status_code == 200
+
+
+def test_guessing_sessions_is_slowed_down(guarded: TestClient, history: Database) -> None:
+    codes = [
+        guarded.get("/api/models", headers={"Cookie": f"{SESSION_COOKIE}=guess{number}"}).status_code
+        for number in range(TRIES_PER_MINUTE + 1)
+    ]
+    assert codes == [401] * TRIES_PER_MINUTE + [429]
+    assert guarded.get("/api/models").status_code == 401, "who guesses nothing is told what is missing"
+    assert guarded.get("/api/models", headers=bearer(history, Role.VIEWER)).status_code == 200
 
 
 def test_requests_are_bounded_per_token(make_app: MakeApp, history: Database) -> None:
     client = TestClient(make_app(open_here=False, api_requests_per_minute=5), base_url=ELSEWHERE)
     one, other = bearer(history, Role.VIEWER, "one"), bearer(history, Role.VIEWER, "other")
-    codes = [client.get("/api/health", headers=one).status_code for _ in range(6)]
+    codes = [client.get("/api/models", headers=one).status_code for _ in range(6)]
     assert codes == [200] * 5 + [429]
-    assert client.get("/api/health", headers=other).status_code == 200
+    assert client.get("/api/models", headers=other).status_code == 200
 
 
 def test_a_database_that_is_away_is_503_and_no_way_in(guarded: TestClient, history: Database) -> None:
     headers = bearer(history, Role.ADMIN)
     with history.writing() as connection:
         connection.exec_driver_sql("ALTER TABLE api_tokens RENAME TO gone")
-    assert guarded.get("/api/health", headers=headers).status_code == 503
+    assert guarded.get("/api/models", headers=headers).status_code == 503
 
 
 def test_loopback_is_told_from_names_that_look_like_it() -> None:

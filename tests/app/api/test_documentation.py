@@ -67,7 +67,7 @@ def test_the_page_tells_the_limits() -> None:
         "exports at once": EXPORTS_AT_ONCE,
         "live streams at once": STREAMS_AT_ONCE,
         "requests per minute, token and address": rate,
-        "wrong tokens and log-ins per minute": TRIES_PER_MINUTE,
+        "wrong tokens, ended sessions and log-ins per minute": TRIES_PER_MINUTE,
     }
     for what, limit in rows.items():
         assert re.search(rf"{re.escape(what)}.*\b{limit}\b", limits), what
