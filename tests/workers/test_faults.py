@@ -116,7 +116,7 @@ def test_a_worker_killed_between_commit_and_acknowledgement_stores_nothing_twice
                 publish(queue, tiny_weights, 8)
                 wait_until(lambda: in_hands(queue, tiny_weights) == 8, 20.0, "the frames are in hand")
                 client.client_pause(60_000, all=False)  # no acknowledgement comes through
-            wait_until(lambda: stored_indices(database), 20.0, "the rows are committed")
+            wait_until(lambda: len(stored_indices(database)) == 8, 20.0, "the rows are committed")
             killed.kill()
             client.client_unpause()
     assert queue.ledger("gate").stored == 0
