@@ -4,7 +4,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCE ?=
 PYTEST_ARGS ?=
-TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint check format clean
@@ -30,7 +29,7 @@ demo: $(VENV)/.installed ## Two street clips (or SOURCE=camera-or-file) through 
 test: $(VENV)/.installed-dev ## Run all tests (or PYTEST_ARGS='tests/storage -x'); they start their own servers
 ifeq ($(strip $(PYTEST_ARGS)),)
 	@# Whole systems come last and alone: they are about time and need the machine for themselves.
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore tests/system; parts=$$?; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/system; parts=$$?; \
 	$(BIN)/python -m pytest tests/system && exit $$parts
 else
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -148,8 +148,20 @@ def _make_ndjson(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]
 def _objects(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
     require_different(columns, "json")
     for row in rows:
-        record = {name: _json_number(value) for name, value in zip(columns, row, strict=True)}
-        yield json.dumps(record, default=json_value, ensure_ascii=False).encode()
+        record = dict(zip(columns, row, strict=True))
+        try:
+            text = _to_json(record)
+        except ValueError:  # seldom: a number that JSON has no form for (RFC 8259, section 6)
+            text = _to_json({name: _finite(value) for name, value in record.items()})
+        yield text.encode()
+
+
+def _to_json(record: dict[str, Any]) -> str:
+    return json.dumps(record, default=json_value, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float | Decimal) and not math.isfinite(value) else value
 
 
 def require_different(columns: Sequence[str], format: str) -> None:
@@ -157,13 +169,6 @@ def require_different(columns: Sequence[str], format: str) -> None:
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         raise QueryError(f"{format}: expected columns of different names, got {twice[0]!r} twice; use AS")
-
-
-def _json_number(value: Any) -> Any:
-    """The value, but None for a number that JSON has no form for (RFC 8259, section 6)."""
-    if isinstance(value, float | Decimal):
-        return float(value) if math.isfinite(value) else None
-    return value
 
 
 def _pieces(parts: Iterable[bytes], separator: bytes) -> Iterator[bytes]:

@@ -15,9 +15,9 @@ from core.types import to_microseconds
 from core.urls import redact_url
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
-_PATH = re.compile(r"\d{4}-\d\d-\d\d/[A-Za-z0-9][A-Za-z0-9_.-]*/[a-z0-9-]+\.jpg")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
-_FOLDER = r"\d{4}-\d\d-\d\d/[A-Za-z0-9][A-Za-z0-9_.-]*"
+_FOLDER = rf"{_DAY.pattern}/[A-Za-z0-9][A-Za-z0-9_.-]*"
+_PATH = re.compile(rf"{_FOLDER}/[a-z0-9-]+\.jpg")
 _NAME = r"[a-z0-9-]+(-\d+){4}\.jpg"
 _OWN_FILE = re.compile(rf"{_FOLDER}/({_NAME}|\.{_NAME}\.[0-9a-f]{{8}}\.part)")
 """What `picture_path` makes, and what `_write_whole` leaves of it in a process that is killed."""

@@ -94,9 +94,8 @@ class NetworkStream(FrameSource):
         for frame in self._frames():
             handed_at = time.monotonic()
             yield frame
-            self._progress_at += (
-                time.monotonic() - handed_at
-            )  # what our reader takes is no silence of the camera
+            # What our reader takes is no silence of the camera.
+            self._progress_at += time.monotonic() - handed_at
 
     def _frames(self) -> Iterator[SourceFrame]:
         for packet in self._packets():
