@@ -13,6 +13,7 @@ from ingest.sources import open_source
 from ingest.sources.source import SourceFrame, SourceOptions
 from tests.clips import read_number
 from tests.rtsp_server import Fault, RtspServer, encode_clip
+from tests.waiting import LATE_S
 
 QUICK = SourceOptions(open_timeout_s=1.0, stall_timeout_s=1.0)
 
@@ -24,7 +25,7 @@ def test_frames_arrive_in_order_at_their_wall_clock_times(rtsp_server: RtspServe
     assert [read_number(frame.image, 320) for frame in frames] == list(range(40))
     assert not source.recorded
     assert str(source.format) == "h264 320x240 25 fps"
-    assert timedelta(0) <= now - frames[-1].captured_at < timedelta(seconds=0.5)
+    assert timedelta(0) <= now - frames[-1].captured_at < timedelta(seconds=LATE_S)
     # After the burst in which the first frames come, the camera's own steps; shorter ones while the least
     # delay is still being found.
     steps = [later.captured_at - earlier.captured_at for earlier, later in pairwise(frames[20:])]
@@ -45,7 +46,7 @@ def test_a_camera_that_freezes_is_noticed_within_the_stall_time(rtsp_server: Rts
         frozen_at = time.monotonic()
         with pytest.raises(SourceLostError, match="nothing came for 1 s"):
             list(frames)
-    assert time.monotonic() - frozen_at < QUICK.stall_timeout_s + 1
+    assert time.monotonic() - frozen_at < QUICK.stall_timeout_s + LATE_S
 
 
 def test_a_short_pause_is_no_stall(rtsp_server: RtspServer) -> None:
@@ -63,7 +64,7 @@ def test_a_camera_that_never_answers_is_given_up_in_time(rtsp_server: RtspServer
     asked_at = time.monotonic()
     with pytest.raises(SourceLostError, match="no answer within 1 s"):
         open_source(rtsp_server.url(), QUICK)
-    assert time.monotonic() - asked_at < 2 * QUICK.open_timeout_s + 1
+    assert time.monotonic() - asked_at < 2 * QUICK.open_timeout_s + LATE_S
 
 
 def test_a_camera_that_hangs_up_is_lost(rtsp_server: RtspServer) -> None:
@@ -109,8 +110,8 @@ def test_the_time_of_a_frame_is_what_the_cameras_clock_said(rtsp_server: RtspSer
     with open_source(rtsp_server.url(), QUICK) as source:
         frames = list(islice(source, 100))
         now = datetime.now(UTC)
-    assert timedelta(seconds=0.95) < now - frames[-1].captured_at < timedelta(seconds=2)
-    assert source.clock.ahead_s == pytest.approx(-1.0, abs=0.3)
+    assert timedelta(seconds=0.95) < now - frames[-1].captured_at < timedelta(seconds=1 + LATE_S)
+    assert source.clock.ahead_s == pytest.approx(-1.0, abs=0.5)
     assert all(earlier.captured_at < later.captured_at for earlier, later in pairwise(frames))
 
 
@@ -122,7 +123,7 @@ def test_a_camera_clock_that_is_wrong_is_told_and_not_believed(
     with open_source(rtsp_server.url(), QUICK) as source:
         frames = list(islice(source, 60))
         now = datetime.now(UTC)
-    assert timedelta(0) <= now - frames[-1].captured_at < timedelta(seconds=0.5)
+    assert timedelta(0) <= now - frames[-1].captured_at < timedelta(seconds=LATE_S)
     assert source.clock.ahead_s == pytest.approx(ahead_s, abs=0.5)
 
 
@@ -144,7 +145,7 @@ def test_garbage_gives_corrupt_frames_and_then_a_lost_camera(rtsp_server: RtspSe
         garbage_at = time.monotonic()
         with pytest.raises(SourceLostError, match="no decodable picture"):
             damaged.extend(is_damaged(frame) for frame in frames)
-    assert time.monotonic() - garbage_at < QUICK.stall_timeout_s + 1
+    assert time.monotonic() - garbage_at < QUICK.stall_timeout_s + LATE_S
     if fault is Fault.GARBAGE:
         assert damaged[-1]
     else:
