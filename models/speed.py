@@ -25,7 +25,8 @@ from models.weights import load_state_dict
 LEAST_FRAMES = 8
 """Small batches run several times in a row, so that each round times at least so many frames."""
 SERVED = "detector, as workers run it"
-EXPORTED = "detector, ONNX Runtime"
+IN_FLOATS = "detector, in floats"
+EXPORTED = "detector, ONNX file"
 UNCOMPILED = "detector, not compiled"
 PLAIN = "detector, plain eager"
 BACKBONE = "its bare backbone"
@@ -116,20 +117,24 @@ class PlainEngine:
 
 
 def detector_contenders(
-    network: DetectionNetwork, entry: WeightsEntry, execution: Execution
+    network: DetectionNetwork,
+    entry: WeightsEntry,
+    execution: Execution,
+    in_integers: OnnxDetector | None = None,
 ) -> list[Contender]:
     """A detector as workers run it, the same network as plain float32, and its bare backbone.
 
-    Whole detectors start from pictures of the canvas's size, and end with boxes.
+    Workers run it `in_integers` where that is given. Whole detectors start from pictures of the canvas's
+    size, and end with boxes.
     """
     width, height = entry.canvas
     subject = f"{entry.name} at {width}x{height}"
-    served = OneStageDetector(network, entry, execution)
+    fast = OneStageDetector(network, entry, execution)
     plain = CanvasDetector(PlainEngine(network, execution.device), entry)
     body = speed_up(network.backbone, execution)
     precision = _NAMES[execution.dtype]
     contenders = [
-        Contender(subject, SERVED, precision, _predict(served, entry.canvas)),
+        Contender(subject, IN_FLOATS if in_integers else SERVED, precision, _predict(fast, entry.canvas)),
         Contender(subject, PLAIN, "fp32", _predict(plain, entry.canvas)),
         Contender(subject, BACKBONE, precision, _forward(body, entry.canvas, execution)),
     ]
@@ -137,6 +142,9 @@ def detector_contenders(
         eager = Execution(execution.device, execution.dtype)
         uncompiled = OneStageDetector(network, entry, eager)
         contenders.insert(1, Contender(subject, UNCOMPILED, precision, _predict(uncompiled, entry.canvas)))
+    if in_integers is not None:
+        run = _predict(in_integers, entry.canvas)
+        contenders.insert(0, Contender(subject, SERVED, in_integers.precision, run))
     return contenders
 
 
