@@ -29,6 +29,7 @@ _SHIPPED_SHA256: dict[str, str] = {
 }
 _INT8_SHA256: dict[str, str] = {
     f"{DEFAULT_WEIGHTS}_{INT8}": "d71133d4ac96f97dd2a5b3ba439baf8648532edb2d0f73c835e4c4010fb0f3b8",
+    f"dpn50_thin_fpn_{INT8}": "55adbd1bd336527d7a9bfa00c6dc4784b2286f96f2add0885d193be6feb8aac9",
 }
 """Of shipped weights again, as ONNX files that compute in 8-bit integers."""
 

@@ -163,7 +163,7 @@ def test_a_cpu_takes_the_form_that_is_fast_on_it(
 
 
 def test_integers_that_weights_do_not_come_in_are_refused(weights: Path) -> None:
-    for model in ("dpn50_thin_fpn", weights):
+    for model in ("fcos_resnet50_fpn", weights):
         with pytest.raises(SettingsError, match=r"precision: .* does not come in int8; make a file"):
             load_detector(model, "cpu", "int8")
 
