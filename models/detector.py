@@ -103,18 +103,24 @@ def load_detector(
 def choose_form(name: str, device: str, precision: str, *, compile: bool = False) -> str:
     """The name itself, or that of the same weights in 8-bit integers, as `load_detector` chooses.
 
-    Raises SettingsError where `precision` asks for integers that these weights do not come in.
+    Raises SettingsError where `precision` asks for integers and there are none, or not on this device.
     """
     form = int8_form(name)
-    if precision == INT8 and not name.endswith(f"_{INT8}"):
-        if form is None:
-            raise SettingsError(
-                f"precision: {name} does not come in int8; make a file that does with `framewatch models "
-                "export --int8`, and give it as the model"
-            )
+    chosen = choose_device(device)
+    if precision == "auto" and form is not None and not compile and is_fast_in_int8(chosen):
         return form
-    automatic = precision == "auto" and not compile
-    return form if form is not None and automatic and is_fast_in_int8(choose_device(device)) else name
+    if precision != INT8 or weights_file(name).suffix == ONNX_SUFFIX:
+        return name
+    if form is None:
+        raise SettingsError(
+            f"precision: {name} does not come in int8; make a file that does with `framewatch models "
+            "export --int8`, and give it as the model"
+        )
+    if chosen.type != "cpu":
+        raise SettingsError(
+            f"precision: int8 is for CPUs, got device {device!r}; use cpu, or another precision"
+        )
+    return form
 
 
 def read_entry(path: Path) -> WeightsEntry:

@@ -11,12 +11,10 @@ from core.types import Size
 from models.catalogue import CARD_KEY, WeightsEntry, decode_card, file_sha256
 from models.network import Predictions
 from models.one_stage import CanvasDetector
-from models.onnx_runtimes import OnnxFile, Port, open_onnx
+from models.onnx_runtimes import PRECISION_KEY, OnnxFile, Port, open_onnx
 
 MULTIPLE_KEY = "framewatch.multiple"
 """Key of the number that a picture's width and height are multiples of, in pixels."""
-PRECISION_KEY = "framewatch.precision"
-"""Key of the numbers that a file computes in; without it they are fp32."""
 INPUT = "pictures"
 """uint8 (B, H, W, 3), BGR."""
 OUTPUTS = ("logits", "boxes")

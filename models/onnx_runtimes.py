@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from core.errors import SettingsError, WeightsError
 
+PRECISION_KEY = "framewatch.precision"
+"""Key of the numbers that a file computes in; without it they are float32."""
 _CUDA = "CUDAExecutionProvider"
 _OTHER_FILE = re.compile(rb"(\x08|\x88\x80*\x00)location")
 """Key of a tensor that lies in another file, behind its length (onnx.proto, TensorProto.external_data)."""
@@ -111,15 +113,17 @@ class _OpenVino:
     def __init__(self, openvino: Any, content: bytes) -> None:
         core = openvino.Core()
         model = core.read_model(content)
+        described = dict(model.get_rt_info()).get("framework", {})
+        self.metadata = {key: str(value.value) for key, value in described.items()}
         options = {
             "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, on all threads
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "ENABLE_CPU_PINNING": False,  # every worker of a host would sit on the same cores
         }
+        if PRECISION_KEY not in self.metadata:
+            options["INFERENCE_PRECISION_HINT"] = "f32"  # what the file holds, also on CPUs that have bf16
         self._tensor = openvino.Tensor
         self._request = core.compile_model(model, "CPU", options).create_infer_request()
-        described = dict(model.get_rt_info()).get("framework", {})
-        self.metadata = {key: str(value.value) for key, value in described.items()}
         self.inputs = tuple(map(_openvino_port, model.inputs))
         self.outputs = tuple(map(_openvino_port, model.outputs))
 

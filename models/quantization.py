@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from core.errors import WeightsError
 from core.types import Size
 from models.catalogue import INT8
-from models.onnx_detector import INPUT, PRECISION_KEY
+from models.onnx_detector import INPUT
+from models.onnx_runtimes import PRECISION_KEY
 from models.preprocessing import draw_letterbox, fit_letterbox
 
 QUANTIZED = ("Conv", "Relu", "MaxPool")

@@ -168,6 +168,13 @@ def test_integers_that_weights_do_not_come_in_are_refused(weights: Path) -> None
             load_detector(model, "cpu", "int8")
 
 
+def test_integers_are_for_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_form("resnet50_thin_fpn", "auto", "auto") == "resnet50_thin_fpn"
+    with pytest.raises(SettingsError, match="int8 is for CPUs, got device 'auto'; use cpu"):
+        choose_form("resnet50_thin_fpn", "auto", "int8")
+
+
 def test_the_shipped_integers_are_a_detector_and_no_network_to_train() -> None:
     found = load_detector(device="cpu", precision="int8", score_threshold=0.5)
     assert (found.name, found.score_threshold) == ("resnet50_thin_fpn_int8", 0.5)
