@@ -20,18 +20,17 @@ from core.process_memory import keep_freed_memory
 from core.settings import Settings
 from models.architecture import Architecture
 from models.backbones import backbone_info
-from models.catalogue import ONNX_SUFFIX, WeightsEntry, weights_file
-from models.detector import choose_form, load_network
+from models.catalogue import WeightsEntry
+from models.detector import load_network
 from models.device import choose_device, choose_precision
 from models.engine import Execution
 from models.network import DetectionNetwork
 from models.one_stage import CanvasDetector, OneStageDetector
-from models.onnx_detector import OnnxDetector, load_onnx_detector
+from models.onnx_detector import load_onnx_detector
 from models.reference_bodies import reference_body
 from models.speed import (
     EAGER,
     EXPORTED,
-    IN_FLOATS,
     OURS_READY,
     PLAIN,
     SERVED,
@@ -123,13 +122,11 @@ def bench(settings: Settings, plan: Plan, progress: Callable[[float], None]) -> 
     device = choose_device(settings.device)
     if device.type == "cpu":
         keep_freed_memory()
+    execution = Execution(device, choose_precision(settings.precision.value, device), settings.compile)
     network, entry = load_network(settings.model_name)
     entry = entry.adjusted(None, settings.canvas_size)
     assert isinstance(entry.architecture, Architecture)
-    in_integers = _in_integers(settings)
-    floats = settings.precision.value if in_integers is None else "auto"
-    execution = Execution(device, choose_precision(floats, device), settings.compile)
-    contenders = detector_contenders(network, entry, execution, in_integers)
+    contenders = detector_contenders(network, entry, execution)
     if plan.exported is not None:
         exported = load_onnx_detector(plan.exported, settings.device, canvas=entry.canvas)
         contenders.append(exported_contender(exported, entry))
@@ -142,21 +139,8 @@ def bench(settings: Settings, plan: Plan, progress: Callable[[float], None]) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.compile has much to say on its way
         timings = tuple(measure(contenders, plan.batches, plan.rounds, progress))
-    precisions = _score(network, entry, execution, plan, settings)
+    precisions = _score(network, entry, execution, plan, settings.batch_size)
     return BenchReport(describe_machine(execution), timings, tuple(_ratios(timings)), precisions)
-
-
-def _in_integers(settings: Settings, score_threshold: float | None = None) -> OnnxDetector | None:
-    """The detector of the settings where workers run it in 8-bit integers."""
-    precision = settings.precision.value
-    form = weights_file(
-        choose_form(settings.model_name, settings.device, precision, compile=settings.compile)
-    )
-    if form.suffix != ONNX_SUFFIX:
-        return None
-    return load_onnx_detector(
-        form, settings.device, precision, score_threshold=score_threshold, canvas=settings.canvas_size
-    )
 
 
 def describe_machine(execution: Execution) -> dict[str, Any]:
@@ -176,9 +160,6 @@ def describe_machine(execution: Execution) -> dict[str, Any]:
     }
 
 
-_AGAINST_PLAIN = {SERVED: "as workers run it", IN_FLOATS: "in floats", EXPORTED: "from the ONNX file"}
-
-
 def _ratios(timings: Sequence[Timing]) -> list[Ratio]:
     """The detector against plain float32, and each body against the other library's in the same mode."""
     contenders = {}
@@ -186,8 +167,9 @@ def _ratios(timings: Sequence[Timing]) -> list[Ratio]:
         contenders[one.subject, one.implementation, one.precision] = one
     ratios = []
     for (subject, implementation, precision), contender in contenders.items():
-        if implementation in _AGAINST_PLAIN:
-            what = f"{subject}: {precision} {_AGAINST_PLAIN[implementation]}, against plain float32"
+        if implementation in (SERVED, EXPORTED):
+            how = "by ONNX Runtime" if implementation == EXPORTED else "as workers run it"
+            what = f"{subject}: {precision} {how}, against plain float32"
             other = contenders[subject, PLAIN, "fp32"]
             ratios.append(Ratio(what, _times_as_fast(contender, other, timings)))
         elif implementation.endswith(EAGER) and not implementation.startswith("ours"):
@@ -206,26 +188,23 @@ def _times_as_fast(own: Contender, other: Contender, timings: Sequence[Timing]) 
 
 
 def _score(
-    network: DetectionNetwork, entry: WeightsEntry, execution: Execution, plan: Plan, settings: Settings
+    network: DetectionNetwork, entry: WeightsEntry, execution: Execution, plan: Plan, batch_size: int
 ) -> tuple[Precision, ...]:
     if plan.data is None:
         return ()
-    detectors: dict[str, CanvasDetector] = {}
-    in_integers = _in_integers(settings, EVALUATION_SCORE)
-    if in_integers is not None:
-        detectors[f"{in_integers.precision} as workers run it"] = in_integers
-    floats = str(execution.dtype).removeprefix("torch.")
-    how = "as workers run it" if in_integers is None else "in floats"
-    detectors[f"{floats} {how}"] = OneStageDetector(network, entry, execution, EVALUATION_SCORE)
-    plain = PlainEngine(network, execution.device)
-    detectors["plain float32"] = CanvasDetector(plain, entry, EVALUATION_SCORE)
+    detectors: dict[str, CanvasDetector] = {
+        f"{str(execution.dtype).removeprefix('torch.')} as workers run it": OneStageDetector(
+            network, entry, execution, EVALUATION_SCORE
+        ),
+        "plain float32": CanvasDetector(PlainEngine(network, execution.device), entry, EVALUATION_SCORE),
+    }
     if plan.exported is not None:
         exported = load_onnx_detector(plan.exported, score_threshold=EVALUATION_SCORE, canvas=entry.canvas)
-        detectors[f"{exported.precision} from the ONNX file"] = exported
+        detectors[f"{exported.precision} by ONNX Runtime"] = exported
     images = plan.images or default_images(plan.data)
     found = []
     for what, detector in detectors.items():
-        report = evaluate(detector, plan.data, images, batch_size=settings.batch_size, limit=plan.limit)
+        report = evaluate(detector, plan.data, images, batch_size=batch_size, limit=plan.limit)
         found.append(Precision(what, report.ap, report.ap50))
     return tuple(found)
 

@@ -126,7 +126,7 @@ def find_weights(name_or_path: str) -> WeightsEntry:
     if path.suffix == ".safetensors":
         return read_card(path)
     if path.suffix == ONNX_SUFFIX:
-        from models.onnx_detector import read_onnx_card  # with torch and OpenVINO
+        from models.onnx_detector import read_onnx_card  # with torch and ONNX Runtime
 
         return read_onnx_card(path)
     if path.is_file():

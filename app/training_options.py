@@ -13,7 +13,6 @@ from models.architecture import Architecture
 from models.backbones import list_backbones
 from models.catalogue import (
     DEFAULT_IOU_THRESHOLD,
-    ONNX_SUFFIX,
     WeightsEntry,
     get_weights,
     list_weights,
@@ -65,9 +64,10 @@ def choose_start(name: str, neck_channels: int) -> StartingPoint:
 
 def _from_weights(entry: WeightsEntry, path: Path) -> StartingPoint:
     parts = entry.architecture
-    if not isinstance(parts, Architecture) or path.suffix == ONNX_SUFFIX:
-        got = "one in 8-bit integers" if isinstance(parts, Architecture) else "torchvision's"
-        raise SettingsError(f"--model {entry.name}: expected a one-stage detector to train, got {got}")
+    if not isinstance(parts, Architecture):
+        raise SettingsError(
+            f"--model {entry.name}: expected a one-stage detector to train, got torchvision's"
+        )
     return StartingPoint(
         parts.backbone,
         parts.neck,

@@ -29,13 +29,12 @@ SIDES_PX = (64, 4096)
 
 
 class Precision(StrEnum):
-    """Arithmetic of the detector; auto takes the fastest that the device and the weights offer."""
+    """Arithmetic of the detector; auto takes the fastest that the device does in hardware."""
 
     AUTO = "auto"
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"
-    INT8 = "int8"
 
 
 class Settings(BaseSettings):
@@ -57,7 +56,7 @@ class Settings(BaseSettings):
         None, description="Weights name or file for cameras that name none; unset takes the shipped default."
     )
     device: str = Field("auto", description="Where the detector runs: auto, cpu, cuda or cuda:N.")
-    precision: Precision = Field(Precision.AUTO, description="auto, fp32, bf16, fp16 or int8.")
+    precision: Precision = Field(Precision.AUTO, description="auto, fp32, bf16 or fp16.")
     compile: bool = Field(
         False, description="Compile the network with torch.compile: slower start, faster frames."
     )

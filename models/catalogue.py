@@ -20,18 +20,11 @@ WEIGHTS_FOLDER = Path(__file__).with_name("weights")
 CARD_KEY = "framewatch"
 """Key of the entry in a weights file."""
 ONNX_SUFFIX = ".onnx"
-INT8 = "int8"
-"""Precision of files that compute in 8-bit integers, and the end of their names."""
 DEFAULT_IOU_THRESHOLD = 0.45
 _SHIPPED_SHA256: dict[str, str] = {
     DEFAULT_WEIGHTS: "fe9eb32cad3c38bfe2f3a71d4f1078db04f3543e817c1a31101b0b33dbf52a82",
     "dpn50_thin_fpn": "38aa12764cbad8cb6c84c38079fa6f0f818eb58f1b05194b58c026d96fd3e340",
 }
-_INT8_SHA256: dict[str, str] = {
-    f"{DEFAULT_WEIGHTS}_{INT8}": "d71133d4ac96f97dd2a5b3ba439baf8648532edb2d0f73c835e4c4010fb0f3b8",
-    f"dpn50_thin_fpn_{INT8}": "55adbd1bd336527d7a9bfa00c6dc4784b2286f96f2add0885d193be6feb8aac9",
-}
-"""Of shipped weights again, as ONNX files that compute in 8-bit integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +77,8 @@ def list_weights() -> tuple[str, ...]:
 
 
 def shipped_names() -> tuple[str, ...]:
-    """Names of the networks whose weights come with framewatch."""
+    """Names of the weights whose files come with framewatch."""
     return tuple(_SHIPPED_SHA256)
-
-
-def int8_form(name: str) -> str | None:
-    """Name of the same weights in 8-bit integers, where framewatch comes with them."""
-    form = f"{name}_{INT8}"
-    return form if form in _INT8_SHA256 else None
 
 
 def get_weights(name: str) -> WeightsEntry:
@@ -115,10 +102,8 @@ def register_weights(name: str, find: Callable[[], WeightsEntry]) -> None:
 
 def weights_file(name: str) -> Path:
     """Where the file of shipped weights lies; any other name is a path itself."""
-    for digests, suffix in ((_SHIPPED_SHA256, ".safetensors"), (_INT8_SHA256, ONNX_SUFFIX)):
-        if name in digests:
-            return WEIGHTS_FOLDER / f"{name}-{digests[name][:8]}{suffix}"
-    return Path(name)
+    digest = _SHIPPED_SHA256.get(name)
+    return Path(name) if digest is None else WEIGHTS_FOLDER / f"{name}-{digest[:8]}.safetensors"
 
 
 def encode_card(entry: WeightsEntry) -> str:
@@ -199,30 +184,15 @@ def file_sha256(path: Path) -> str:
 
 def _shipped(name: str, sha256: str) -> WeightsEntry:
     path = weights_file(name)
-    _require_shipped(name, path)
-    entry = read_card(path)
-    _require_unchanged(path, entry.sha256, sha256)
-    return entry
-
-
-def _shipped_int8(name: str, sha256: str) -> WeightsEntry:
-    path = weights_file(name)
-    _require_shipped(name, path)
-    _require_unchanged(path, file_sha256(path), sha256)
-    return replace(get_weights(name.removesuffix(f"_{INT8}")), name=name, sha256=sha256)
-
-
-def _require_shipped(name: str, path: Path) -> None:
     if not path.is_file():
         raise WeightsError(f"{path}: the shipped weights {name} are missing; install framewatch again")
-
-
-def _require_unchanged(path: Path, got: str, expected: str) -> None:
-    if got != expected:
+    entry = read_card(path)
+    if entry.sha256 != sha256:
         raise WeightsError(
-            f"{path}: expected sha256 {expected[:12]}.., got {got[:12]}..: the file was changed; "
+            f"{path}: expected sha256 {sha256[:12]}.., got {entry.sha256[:12]}..: the file was changed; "
             "install framewatch again, or give a file of your own by its path under another name"
         )
+    return entry
 
 
 _COCO = tuple(
@@ -254,8 +224,6 @@ def _torchvision(name: str, file_name: str) -> WeightsEntry:
 _entries: dict[str, Callable[[], WeightsEntry]] = {}
 for _name, _sha256 in _SHIPPED_SHA256.items():
     register_weights(_name, partial(_shipped, _name, _sha256))
-for _name, _sha256 in _INT8_SHA256.items():
-    register_weights(_name, partial(_shipped_int8, _name, _sha256))
 for _name, _file_name in (
     ("fasterrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth"),
     ("retinanet_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2_coco-5905b1c5.pth"),

@@ -9,18 +9,16 @@ from core.errors import ModelNotFoundError, SettingsError, WeightsError
 from core.process_memory import keep_freed_memory
 from core.types import Detections, Size
 from models.architecture import Architecture
-from models.device import choose_device, choose_precision, is_fast_in_int8
+from models.device import choose_device, choose_precision
 from models.engine import Execution
 from models.network import DetectionNetwork, create_detector_network
 from models.one_stage import OneStageDetector
 from models.preprocessing import Picture
 from models.weights import (
     DEFAULT_WEIGHTS,
-    INT8,
     ONNX_SUFFIX,
     WeightsEntry,
     get_weights,
-    int8_form,
     list_weights,
     load_state_dict,
     read_card,
@@ -68,8 +66,7 @@ def load_detector(
 
     A file is a safetensors file of `models.weights.save_checkpoint` or an ONNX file of `models.export`, which
     describe themselves, or a torch file of one of torchvision's three detectors. `precision` is auto, fp32,
-    bf16, fp16 or int8: the last for weights that come in that form, which auto takes on a CPU that is fast in
-    it. `canvas`, in place of the weights' own, is the width and height that landscape pictures are
+    bf16 or fp16; `canvas`, in place of the weights' own, is the width and height that landscape pictures are
     scaled to fit (portrait ones swap them).
     On a CPU the process keeps memory that it frees (`core.process_memory`), which is faster.
     Raises ModelNotFoundError for an unknown name, WeightsError for a file that is damaged, unsafe or of
@@ -78,15 +75,10 @@ def load_detector(
     if score_threshold is not None and not 0.0 <= score_threshold <= 1.0:
         raise SettingsError(f"score_threshold: expected 0 to 1, got {score_threshold}")
     name = str(name_or_path or DEFAULT_WEIGHTS)
-    if not name.endswith(ONNX_SUFFIX):
-        form = choose_form(name, device, precision, compile=compile)
-        name, device = form, device if form == name else "cpu"
-    if weights_file(name).suffix == ONNX_SUFFIX:
-        from models.onnx_detector import load_onnx_detector  # with OpenVINO
+    if name.endswith(ONNX_SUFFIX):
+        from models.onnx_detector import load_onnx_detector  # ONNX Runtime is an extra
 
-        if name in list_weights():
-            get_weights(name)  # raises for a file that was changed
-        return load_onnx_detector(weights_file(name), device, precision, score_threshold, canvas)
+        return load_onnx_detector(Path(name), device, precision, score_threshold, canvas)
     chosen = choose_device(device)
     if chosen.type == "cpu":
         keep_freed_memory()
@@ -98,29 +90,6 @@ def load_detector(
     from models.torchvision_detectors import TorchvisionDetector, download
 
     return TorchvisionDetector(entry, download(entry) if is_known else Path(name), execution)
-
-
-def choose_form(name: str, device: str, precision: str, *, compile: bool = False) -> str:
-    """The name itself, or that of the same weights in 8-bit integers, as `load_detector` chooses.
-
-    Raises SettingsError where `precision` asks for integers and there are none, or not on this device.
-    """
-    form = int8_form(name)
-    chosen = choose_device(device)
-    if precision == "auto" and form is not None and not compile and is_fast_in_int8(chosen):
-        return form
-    if precision != INT8 or weights_file(name).suffix == ONNX_SUFFIX:
-        return name
-    if form is None:
-        raise SettingsError(
-            f"precision: {name} does not come in int8; make a file that does with `framewatch models "
-            "export --int8`, and give it as the model"
-        )
-    if chosen.type != "cpu":
-        raise SettingsError(
-            f"precision: int8 is for CPUs, got device {device!r}; use cpu, or another precision"
-        )
-    return form
 
 
 def read_entry(path: Path) -> WeightsEntry:
@@ -151,10 +120,6 @@ def load_network(name_or_path: str | Path) -> tuple[DetectionNetwork, WeightsEnt
     """
     name = str(name_or_path)
     is_known = name in list_weights()
-    if weights_file(name).suffix == ONNX_SUFFIX:
-        raise ModelNotFoundError(
-            f"model: expected weights of a network in floats, such as {DEFAULT_WEIGHTS}; got {name!r}"
-        )
     if not is_known and not name.endswith(".safetensors"):
         known = ", ".join(list_weights())
         raise ModelNotFoundError(f"model: expected one of {known} or a .safetensors file; got {name!r}")

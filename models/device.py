@@ -50,14 +50,6 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     return _DTYPES[name]
 
 
-def is_fast_in_int8(device: torch.device) -> bool:
-    """Whether 8-bit integers are the fastest that a device offers: on x86 CPUs with AVX2.
-
-    With AVX2 alone they are twice as fast as float32 (docs/models.md); VNNI and AMX have more for them.
-    """
-    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx2"))
-
-
 def can_compute_bf16() -> bool:
     """Whether oneDNN convolves in bf16 on this CPU, be it by converting to float32 and back."""
     library: Any = torch.backends.mkldnn

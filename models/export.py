@@ -21,11 +21,11 @@ from torchvision.ops import box_iou
 
 from core.errors import WeightsError
 from core.types import Detections
-from models.catalogue import CARD_KEY, INT8, WeightsEntry, encode_card
+from models.catalogue import CARD_KEY, WeightsEntry, encode_card
 from models.folding import fold_batch_norms
 from models.network import DetectionNetwork
 from models.onnx_detector import INPUT, MULTIPLE_KEY, OUTPUTS, OnnxEngine, load_onnx_detector
-from models.quantization import CalibrationPictures, quantize_onnx
+from models.quantization import INT8, CalibrationPictures, quantize_onnx
 
 SCORE_TOLERANCE = 1e-3
 BOX_TOLERANCE_PX = 0.1

@@ -2,7 +2,7 @@
 
 Post-training quantization (Jacob et al. 2018, arXiv:1712.05877, section 2): weights get a scale for each
 output channel, tensors between layers the range that they took on calibration pictures. The sums of residual
-blocks stay in float32, and so do the last convolutions, which give scores and sides of boxes.
+blocks stay in float32.
 """
 
 import logging
@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from core.errors import WeightsError
 from core.types import Size
-from models.catalogue import INT8
-from models.onnx_detector import INPUT
-from models.onnx_runtimes import PRECISION_KEY
+from models.onnx_detector import INPUT, PRECISION_KEY
 from models.preprocessing import draw_letterbox, fit_letterbox
 
+INT8 = "int8"
 QUANTIZED = ("Conv", "Relu", "MaxPool")
 """Operators of ONNX that take and give integers."""
 
@@ -42,22 +41,6 @@ class CalibrationPictures:
             drawn = np.empty((1, height, width, 3), np.uint8)
             draw_letterbox(picture, letterbox, drawn[0])
             yield {INPUT: drawn}
-
-
-def _predicting(graph: Any) -> list[str]:
-    """Names of the convolutions that give the outputs: small, and the ones whose rounding costs the most."""
-    made_by = {output: node for node in graph.node for output in node.output}
-    waiting, seen, found = [output.name for output in graph.output], set[str](), []
-    while waiting:
-        node = made_by.get(waiting.pop())
-        if node is None or node.name in seen or node.op_type == "Shape":
-            continue
-        seen.add(node.name)
-        if node.op_type == "Conv":
-            found.append(node.name)
-        else:
-            waiting += node.input
-    return found
 
 
 def quantize_onnx(source: Path, target: Path, pictures: CalibrationPictures) -> None:
@@ -86,7 +69,6 @@ def quantize_onnx(source: Path, target: Path, pictures: CalibrationPictures) -> 
             # Unsigned times signed is what AVX2 and VNNI multiply (page below).
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            nodes_to_exclude=_predicting(onnx.load(str(prepared)).graph),
             per_channel=True,
             # Weights of 7 bits: with 8, sums of two products overflow on CPUs without VNNI
             # (onnxruntime.ai/docs/performance/model-optimizations/quantization.html).

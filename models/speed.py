@@ -25,8 +25,7 @@ from models.weights import load_state_dict
 LEAST_FRAMES = 8
 """Small batches run several times in a row, so that each round times at least so many frames."""
 SERVED = "detector, as workers run it"
-IN_FLOATS = "detector, in floats"
-EXPORTED = "detector, ONNX file"
+EXPORTED = "detector, ONNX Runtime"
 UNCOMPILED = "detector, not compiled"
 PLAIN = "detector, plain eager"
 BACKBONE = "its bare backbone"
@@ -117,24 +116,20 @@ class PlainEngine:
 
 
 def detector_contenders(
-    network: DetectionNetwork,
-    entry: WeightsEntry,
-    execution: Execution,
-    in_integers: OnnxDetector | None = None,
+    network: DetectionNetwork, entry: WeightsEntry, execution: Execution
 ) -> list[Contender]:
     """A detector as workers run it, the same network as plain float32, and its bare backbone.
 
-    Workers run it `in_integers` where that is given. Whole detectors start from pictures of the canvas's
-    size, and end with boxes.
+    Whole detectors start from pictures of the canvas's size, and end with boxes.
     """
     width, height = entry.canvas
     subject = f"{entry.name} at {width}x{height}"
-    fast = OneStageDetector(network, entry, execution)
+    served = OneStageDetector(network, entry, execution)
     plain = CanvasDetector(PlainEngine(network, execution.device), entry)
     body = speed_up(network.backbone, execution)
     precision = _NAMES[execution.dtype]
     contenders = [
-        Contender(subject, IN_FLOATS if in_integers else SERVED, precision, _predict(fast, entry.canvas)),
+        Contender(subject, SERVED, precision, _predict(served, entry.canvas)),
         Contender(subject, PLAIN, "fp32", _predict(plain, entry.canvas)),
         Contender(subject, BACKBONE, precision, _forward(body, entry.canvas, execution)),
     ]
@@ -142,9 +137,6 @@ def detector_contenders(
         eager = Execution(execution.device, execution.dtype)
         uncompiled = OneStageDetector(network, entry, eager)
         contenders.insert(1, Contender(subject, UNCOMPILED, precision, _predict(uncompiled, entry.canvas)))
-    if in_integers is not None:
-        run = _predict(in_integers, entry.canvas)
-        contenders.insert(0, Contender(subject, SERVED, in_integers.precision, run))
     return contenders
 
 

@@ -25,12 +25,10 @@ from models.backbones.dpn import DPN, from_timm
 from models.catalogue import (
     CARD_KEY,
     DEFAULT_WEIGHTS,
-    INT8,
     ONNX_SUFFIX,
     WeightsEntry,
     encode_card,
     get_weights,
-    int8_form,
     list_weights,
     read_card,
     register_weights,
@@ -40,11 +38,9 @@ from models.network import DetectionNetwork
 
 __all__ = [
     "DEFAULT_WEIGHTS",
-    "INT8",
     "ONNX_SUFFIX",
     "WeightsEntry",
     "get_weights",
-    "int8_form",
     "list_weights",
     "load_state_dict",
     "read_card",

@@ -106,7 +106,7 @@ def export(
     """Writes a detector of framewatch's own for other runtimes, and compares it with the network first.
 
     Batch size and the pictures' height and width are free. A worker takes an ONNX file as its --model.
-    With --int8 it is faster on most CPUs; give it a video or pictures of your own cameras.
+    With --int8 it is faster on CPUs without bf16; give it a video or pictures of your own cameras.
 
     framewatch models export --to onnx -o street.onnx
     framewatch models export --int8 street.mp4 && framewatch up --model resnet50_thin_fpn_int8.onnx

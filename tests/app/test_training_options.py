@@ -39,8 +39,6 @@ def test_a_backbone_with_or_without_a_neck_starts_fresh(name: str, neck: str) ->
 def test_a_model_that_cannot_be_trained_says_what_can(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="expected a one-stage detector to train, got torchvision's"):
         choose_start("fcos_resnet50_fpn", 64)
-    with pytest.raises(SettingsError, match="to train, got one in 8-bit integers"):
-        choose_start("resnet50_thin_fpn_int8", 64)
     for name in ("yolo", "dpn92_yolo", "yolo_fpn"):
         with pytest.raises(ModelNotFoundError, match=rf"--model: expected weights .*dpn92.*got '{name}'"):
             choose_start(name, 64)

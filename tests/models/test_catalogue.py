@@ -100,24 +100,6 @@ def test_a_shipped_file_that_was_changed_or_removed_is_refused(
         get_weights(catalogue.DEFAULT_WEIGHTS)
 
 
-def test_weights_in_8_bit_integers_are_described_as_the_network_is_and_refused_where_they_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name = catalogue.int8_form(catalogue.DEFAULT_WEIGHTS)
-    assert name == "resnet50_thin_fpn_int8"
-    assert name in list_weights()
-    assert catalogue.int8_form(name) is None
-    entry, network = get_weights(name), get_weights(catalogue.DEFAULT_WEIGHTS)
-    assert entry.sha256 == catalogue.file_sha256(catalogue.weights_file(name)) != network.sha256
-    assert replace(entry, name=network.name, sha256=network.sha256) == network
-    monkeypatch.setattr(catalogue, "WEIGHTS_FOLDER", tmp_path)
-    with pytest.raises(WeightsError, match="are missing"):
-        get_weights(name)
-    catalogue.weights_file(name).write_bytes(b"something else")
-    with pytest.raises(WeightsError, match=r"expected sha256 .* the file was changed"):
-        get_weights(name)
-
-
 def test_a_name_is_registered_once() -> None:
     with pytest.raises(ValueError, match="registered already"):
         catalogue.register_weights("fcos_resnet50_fpn", lambda: replace(ENTRY, name="fcos_resnet50_fpn"))

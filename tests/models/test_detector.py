@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from core.errors import ModelNotFoundError, SettingsError, WeightsError
 from core.types import Detections
-from models.detector import Detector, choose_form, load_detector, load_network
+from models.detector import Detector, load_detector
 from models.engine import Execution
 from models.network import create_detector_network
 from models.one_stage import OneStageDetector
@@ -143,46 +143,6 @@ def test_warming_up_runs_the_whole_batch(detector: OneStageDetector) -> None:
     detector.warm_up(3)
     hook.remove()
     assert batches == [3]
-
-
-@pytest.mark.parametrize(
-    ("precision", "compile", "has_avx2", "name"),
-    [
-        ("auto", False, True, "resnet50_thin_fpn_int8"),
-        ("auto", False, False, "resnet50_thin_fpn"),
-        ("auto", True, True, "resnet50_thin_fpn"),
-        ("fp32", False, True, "resnet50_thin_fpn"),
-        ("int8", False, False, "resnet50_thin_fpn_int8"),
-    ],
-)
-def test_a_cpu_takes_the_form_that_is_fast_on_it(
-    monkeypatch: pytest.MonkeyPatch, precision: str, compile: bool, has_avx2: bool, name: str
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": has_avx2})
-    assert choose_form("resnet50_thin_fpn", "cpu", precision, compile=compile) == name
-
-
-def test_integers_that_weights_do_not_come_in_are_refused(weights: Path) -> None:
-    for model in ("fcos_resnet50_fpn", weights):
-        with pytest.raises(SettingsError, match=r"precision: .* does not come in int8; make a file"):
-            load_detector(model, "cpu", "int8")
-
-
-def test_integers_are_for_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_form("resnet50_thin_fpn", "auto", "auto") == "resnet50_thin_fpn"
-    with pytest.raises(SettingsError, match="int8 is for CPUs, got device 'auto'; use cpu"):
-        choose_form("resnet50_thin_fpn", "auto", "int8")
-
-
-def test_the_shipped_integers_are_a_detector_and_no_network_to_train() -> None:
-    found = load_detector(device="cpu", precision="int8", score_threshold=0.5)
-    assert (found.name, found.score_threshold) == ("resnet50_thin_fpn_int8", 0.5)
-    assert found.categories == load_detector(device="cpu", precision="fp32").categories
-    with pytest.raises(SettingsError, match="runs in the int8 that it holds, got 'bf16'"):
-        load_detector(found.name, "cpu", "bf16")
-    with pytest.raises(ModelNotFoundError, match=r"in floats, such as resnet50_thin_fpn; got .*_int8"):
-        load_network(found.name)
 
 
 def test_an_unknown_model_lists_the_known_ones() -> None:

@@ -326,11 +326,9 @@ def test_an_int8_export_is_fitted_to_pictures_and_measured_beside_the_network(
     assert done.code == 0, done.err
     report = json.loads(done.out)
     measured = {(row["implementation"], row["precision"]) for row in report["timings"]}
-    assert ("detector, ONNX file", "int8") in measured
-    assert any(
-        "int8 from the ONNX file, against plain float32" in ratio["what"] for ratio in report["ratios"]
-    )
-    assert [one["what"] for one in report["average_precision"]][2:] == ["int8 from the ONNX file"]
+    assert ("detector, ONNX Runtime", "int8") in measured
+    assert any("int8 by ONNX Runtime, against plain float32" in ratio["what"] for ratio in report["ratios"])
+    assert [one["what"] for one in report["average_precision"]][2:] == ["int8 by ONNX Runtime"]
 
 
 def test_weights_are_averaged(cli: Cli, tiny_weights: Path) -> None:
