@@ -11,6 +11,7 @@ import argparse
 import base64
 import contextlib
 import hashlib
+import random
 import secrets
 import select
 import socket
@@ -376,7 +377,9 @@ class _Session:
         moment = self._first_time + int(self._sent_frames * _RTP_CLOCK_HZ / clip.fps)
         payloads = [payload for nal in unit for payload in _payloads(nal, clip.codec)]
         if is_garbage:
-            payloads = [secrets.token_bytes(len(payload)) for payload in payloads]
+            # The same in every run: other bytes may decode now and then, and hold a camera for longer.
+            garbage = random.Random(1000 + self._unit)
+            payloads = [garbage.randbytes(len(payload)) for payload in payloads]
         packets = []
         if self._server.clock_ahead_s is not None and time.monotonic() - self._reported_at >= 1:
             packets.append((1, self._sender_report(moment, self._server.clock_ahead_s)))

@@ -6,9 +6,6 @@ from typing import TypeVar
 
 Found = TypeVar("Found")
 
-LATE_S = 5.0
-"""How late a machine that is busy with other tests may be: what bounds in seconds allow for."""
-
 
 def wait_until(condition: Callable[[], Found], timeout_s: float, what: str, poll_s: float = 0.02) -> Found:
     """The first true value of `condition()`; fails the test with `what` after `timeout_s` seconds."""

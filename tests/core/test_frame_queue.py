@@ -9,7 +9,7 @@ from core.errors import SettingsError
 from core.frame_queue import CameraQueue, FrameQueue, QueueLimits
 from core.types import DropReason, Policy
 from tests.core.queue_rig import FILE, LIVE, MODEL, QueueRig, cameras, indices, make_frame
-from tests.waiting import LATE_S, wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.redis
 
@@ -40,8 +40,8 @@ def test_frames_of_a_camera_come_in_their_order(rig: QueueRig) -> None:
 def test_a_lone_frame_is_not_held_back(rig: QueueRig) -> None:
     rig.publish(0)
     started = time.monotonic()
-    assert indices(rig.claim(most=8, block_s=20.0)) == [0]
-    assert time.monotonic() - started < LATE_S
+    assert indices(rig.claim(most=8, block_s=5.0)) == [0]
+    assert time.monotonic() - started < 1.0
 
 
 def test_batches_fill_by_themselves_under_load(rig: QueueRig) -> None:
@@ -52,7 +52,7 @@ def test_batches_fill_by_themselves_under_load(rig: QueueRig) -> None:
 def test_a_claim_without_frames_blocks_for_as_long_as_asked(rig: QueueRig) -> None:
     started = time.monotonic()
     assert rig.claim(block_s=0.2) == []
-    assert 0.15 < time.monotonic() - started < LATE_S
+    assert 0.15 < time.monotonic() - started < 2.0
 
 
 def test_a_blocked_drain_wakes_for_a_frame(rig: QueueRig) -> None:
@@ -61,7 +61,7 @@ def test_a_blocked_drain_wakes_for_a_frame(rig: QueueRig) -> None:
     [frame] = rig.publish(3)
     [claimed] = waiting.result(timeout=10)
     assert claimed.frame == frame
-    assert claimed.claimed_at - claimed.enqueued_at < timedelta(seconds=LATE_S)
+    assert claimed.claimed_at - claimed.enqueued_at < timedelta(seconds=0.5)
     assert not rig.rung[1:], "a drain that is awake needs no second bell"
 
 
@@ -81,7 +81,7 @@ def test_no_wake_up_is_lost_between_looking_and_blocking(rig: QueueRig) -> None:
     for index in range(rounds):
         rig.publish(index)
         wait_until(lambda: rig.queue.ledger("gate").in_flight == 0, 10, "the frame is taken", poll_s=0.0005)
-    assert max(drained.result(timeout=10)) < timedelta(seconds=LATE_S)
+    assert max(drained.result(timeout=10)) < timedelta(seconds=1)
 
 
 def test_one_frame_wakes_one_of_several_blocked_drains(rig: QueueRig) -> None:
@@ -101,7 +101,7 @@ def test_more_frames_than_one_drain_takes_wake_another(rig: QueueRig) -> None:
     released_at = rig.queue.server_time()
     rig.queue.release(MODEL, both)
     claimed = [drain.result(timeout=10)[0] for drain in drains]
-    assert all(one.claimed_at - released_at < timedelta(seconds=LATE_S) for one in claimed)
+    assert all(one.claimed_at - released_at < timedelta(seconds=0.5) for one in claimed)
 
 
 def test_claims_go_round_robin_over_the_cameras_that_have_frames(rig: QueueRig) -> None:
@@ -177,7 +177,7 @@ def test_a_backlog_of_stale_frames_does_not_hide_a_fresh_one(rig: QueueRig) -> N
     for number in range(8):
         rig.publish(*range(100), camera=f"camera-{number}", use=use, age_s=60)
     rig.publish(0, camera="fresh", use=use)
-    assert cameras(rig.claim(most=8, block_s=20.0)) == ["fresh"]
+    assert cameras(rig.claim(most=8, block_s=5.0)) == ["fresh"]
     assert rig.claim(most=8) == []
     assert sum(ledger.dropped_total for ledger in rig.queue.ledgers()) == 800
 

@@ -205,7 +205,7 @@ def test_a_stuck_storage_holds_nothing_up_and_keeps_to_its_bounds(
     started = time.monotonic()
     for done in batch:
         keeper.offer(WEIGHTS, [done])
-    assert time.monotonic() - started < 30  # not the 60 for which the storage is stuck
+    assert time.monotonic() - started < 5
     assert keeper.counts[Outcome.MISSED] >= 45
     assert keeper._waiting.qsize() <= 4
     files.free.set()

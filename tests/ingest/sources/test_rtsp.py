@@ -13,7 +13,6 @@ from ingest.sources import open_source
 from ingest.sources.source import SourceFrame, SourceOptions
 from tests.clips import read_number
 from tests.rtsp_server import Fault, RtspServer, encode_clip
-from tests.waiting import LATE_S
 
 QUICK = SourceOptions(open_timeout_s=1.0, stall_timeout_s=1.0)
 
@@ -25,7 +24,7 @@ def test_frames_arrive_in_order_at_their_wall_clock_times(rtsp_server: RtspServe
     assert [read_number(frame.image, 320) for frame in frames] == list(range(40))
     assert not source.recorded
     assert str(source.format) == "h264 320x240 25 fps"
-    assert timedelta(0) <= now - frames[-1].captured_at < timedelta(seconds=LATE_S)
+    assert timedelta(0) <= now - frames[-1].captured_at < timedelta(seconds=0.5)
     # After the burst in which the first frames come, the camera's own steps; shorter ones while the least
     # delay is still being found.
     steps = [later.captured_at - earlier.captured_at for earlier, later in pairwise(frames[20:])]
@@ -46,7 +45,7 @@ def test_a_camera_that_freezes_is_noticed_within_the_stall_time(rtsp_server: Rts
         frozen_at = time.monotonic()
         with pytest.raises(SourceLostError, match="nothing came for 1 s"):
             list(frames)
-    assert time.monotonic() - frozen_at < QUICK.stall_timeout_s + LATE_S
+    assert time.monotonic() - frozen_at < QUICK.stall_timeout_s + 1
 
 
 def test_a_short_pause_is_no_stall(rtsp_server: RtspServer) -> None:
@@ -64,7 +63,7 @@ def test_a_camera_that_never_answers_is_given_up_in_time(rtsp_server: RtspServer
     asked_at = time.monotonic()
     with pytest.raises(SourceLostError, match="no answer within 1 s"):
         open_source(rtsp_server.url(), QUICK)
-    assert time.monotonic() - asked_at < 2 * QUICK.open_timeout_s + LATE_S
+    assert time.monotonic() - asked_at < 2 * QUICK.open_timeout_s + 1
 
 
 def test_a_camera_that_hangs_up_is_lost(rtsp_server: RtspServer) -> None:
@@ -110,8 +109,8 @@ def test_the_time_of_a_frame_is_what_the_cameras_clock_said(rtsp_server: RtspSer
     with open_source(rtsp_server.url(), QUICK) as source:
         frames = list(islice(source, 100))
         now = datetime.now(UTC)
-    assert timedelta(seconds=0.95) < now - frames[-1].captured_at < timedelta(seconds=1 + LATE_S)
-    assert source.clock.ahead_s == pytest.approx(-1.0, abs=0.5)
+    assert timedelta(seconds=0.95) < now - frames[-1].captured_at < timedelta(seconds=2)
+    assert source.clock.ahead_s == pytest.approx(-1.0, abs=0.3)
     assert all(earlier.captured_at < later.captured_at for earlier, later in pairwise(frames))
 
 
@@ -123,7 +122,7 @@ def test_a_camera_clock_that_is_wrong_is_told_and_not_believed(
     with open_source(rtsp_server.url(), QUICK) as source:
         frames = list(islice(source, 60))
         now = datetime.now(UTC)
-    assert timedelta(0) <= now - frames[-1].captured_at < timedelta(seconds=LATE_S)
+    assert timedelta(0) <= now - frames[-1].captured_at < timedelta(seconds=0.5)
     assert source.clock.ahead_s == pytest.approx(ahead_s, abs=0.5)
 
 
@@ -136,16 +135,23 @@ def is_damaged(frame: SourceFrame) -> bool:
 
 @pytest.mark.parametrize("fault", [Fault.GARBAGE, Fault.MOSTLY_GARBAGE])
 def test_garbage_gives_corrupt_frames_and_then_a_lost_camera(rtsp_server: RtspServer, fault: Fault) -> None:
-    """Also if a picture can be made out now and then, as a decoder makes one of random bytes."""
-    damaged: list[bool] = []
+    """Also if a picture can be made out now and then, as a decoder makes one of random bytes.
+
+    Of random bytes few packets reach the decoder, and only with a packet can it be seen that no picture came:
+    so a camera may take up to twice the stall time to be lost, from its last picture on.
+    """
+    judged: list[tuple[bool, float]] = []
     with open_source(rtsp_server.url(), QUICK) as source:
         frames = iter(source)
         list(islice(frames, 10))
         rtsp_server.fault = fault
         garbage_at = time.monotonic()
         with pytest.raises(SourceLostError, match="no decodable picture"):
-            damaged.extend(is_damaged(frame) for frame in frames)
-    assert time.monotonic() - garbage_at < QUICK.stall_timeout_s + LATE_S
+            judged.extend((is_damaged(frame), time.monotonic()) for frame in frames)
+    lost_at = time.monotonic()
+    damaged = [is_bad for is_bad, _ in judged]
+    pictures_at = [at for is_bad, at in judged if not is_bad and fault is Fault.GARBAGE]
+    assert lost_at - max(pictures_at, default=garbage_at) < QUICK.stall_timeout_s + 1
     if fault is Fault.GARBAGE:
         assert damaged[-1]
     else:
